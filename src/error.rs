@@ -1,0 +1,302 @@
+//! Every way a verb can fail, and the one place that reads Diesel's errors.
+
+use std::time::Duration;
+
+use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
+
+use crate::input::InvalidInput;
+
+/// The result of every verb.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a verb failed.
+///
+/// A refused token is not an error: it is [`Rotation::Refused`](crate::Rotation::Refused), or `None`.
+/// No variant carries a token hash, nor the server's detail text, which may quote one.
+///
+/// # Example
+///
+/// ```
+/// use refresh_tokens::Error;
+///
+/// fn status(error: &Error) -> u16 {
+///     match error {
+///         Error::InvalidInput(_) => 400,
+///         _ if error.is_transient() => 503, // Retry-After, and alert when it lasts
+///         _ => 500,
+///     }
+/// }
+/// assert_eq!(status(&Error::ConnectionLost), 503);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A token with this id exists. You meet it when an id is not random, or when a
+    /// [`create`](crate::RefreshTokenRepository::create) is sent again after [`Error::ConnectionLost`] and the
+    /// first one had been committed.
+    #[error("a refresh token with this id exists already: generate a fresh UUID for every token")]
+    DuplicateId,
+
+    /// A token with this hash exists: the secret was not fresh, or the same request was sent twice.
+    #[error(
+        "a refresh token with this hash exists already: generate a fresh secret for every token"
+    )]
+    DuplicateHash,
+
+    /// An argument was refused; nothing was written.
+    #[error(transparent)]
+    InvalidInput(#[from] InvalidInput),
+
+    /// A wait reached its bound; the transaction was rolled back.
+    ///
+    /// You meet it under contention for one token or user, or when the server is overloaded.
+    #[error("gave up {0}: nothing was changed, try again")]
+    Busy(Wait),
+
+    /// The server chose this transaction as the victim of a deadlock, or could not serialize it
+    /// (REPEATABLE READ and SERIALIZABLE); it was rolled back.
+    #[error(
+        "the server gave way to a concurrent transaction: nothing was changed, run the whole transaction again"
+    )]
+    Conflict,
+
+    /// No pooled connection became free in time.
+    #[error("no pooled connection became free within {waited:?}: enlarge the pool or shed load")]
+    PoolExhausted {
+        /// The bound of the wait, [`StoreConfig::pool_timeout`](crate::StoreConfig::pool_timeout).
+        waited: Duration,
+    },
+
+    /// No connection could be made.
+    #[error("cannot connect to PostgreSQL: {message}")]
+    Unreachable {
+        /// What libpq or the server said; it names host and user, never the password.
+        message: String,
+    },
+
+    /// The connection broke under a verb. Whether its transaction was committed is unknown.
+    ///
+    /// Send the same request again: [`rotate`](crate::RefreshTokenRepository::rotate) with the same successor
+    /// returns the successor that it had made, a revocation only revokes what is left, and
+    /// [`create`](crate::RefreshTokenRepository::create) says [`Error::DuplicateId`] if it had succeeded.
+    #[error(
+        "the connection to PostgreSQL was lost, and whether the change was committed is unknown: send the same request again"
+    )]
+    ConnectionLost,
+
+    /// A [`LockedToken`](crate::LockedToken) was to be rotated after its own transaction had revoked, rotated or
+    /// deleted it by another way.
+    #[error(
+        "the locked token was revoked, rotated or deleted by this very transaction after it had been locked"
+    )]
+    LockedTokenSpent,
+
+    /// An earlier statement of the transaction failed, and the closure returned `Ok` all the same.
+    ///
+    /// PostgreSQL answers COMMIT with a silent ROLLBACK then; this says so instead.
+    #[error(
+        "an earlier statement of this transaction failed, so it was rolled back although the closure returned Ok: return the first error from the closure"
+    )]
+    Aborted,
+
+    /// The table, or a column of it, is not there for this connection.
+    #[error(
+        "table refresh_tokens is missing or older than this version needs: run refresh_tokens::migrate(&mut conn), or apply the SQL of the crate's migrations folder, in a schema of this connection's search_path"
+    )]
+    SchemaMissing,
+
+    /// [`verify`](crate::verify) or [`migrate`](crate::migrate) found a table that is not as this version needs it.
+    #[error("table refresh_tokens is not as this version needs it: {}", .0.join("; "))]
+    SchemaMismatch(Vec<String>),
+
+    /// A migration could not be applied or reverted; the database is as before.
+    #[error("migration failed and was rolled back: {message}")]
+    Migration {
+        /// Which migration, and what the server said.
+        message: String,
+    },
+
+    /// A row holds a value that has no counterpart in Rust, such as the timestamp `infinity`.
+    ///
+    /// You meet it only where other software writes to the table.
+    #[error(
+        "a row of refresh_tokens holds a value that cannot be read (an infinite timestamp, or a column of another type): correct the row that other software wrote"
+    )]
+    UnreadableRow,
+
+    /// Anything else the database answered: a missing privilege, a full disk, a read-only server.
+    #[error("PostgreSQL refused: {message}")]
+    Database {
+        /// The server's primary message, without its details.
+        message: String,
+    },
+}
+
+/// What a verb waited for when it gave up with [`Error::Busy`].
+///
+/// # Example
+///
+/// ```
+/// use refresh_tokens::{Error, Wait};
+///
+/// assert_eq!(Error::Busy(Wait::Lock).to_string(), "gave up waiting for a row lock: nothing was changed, try again");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Wait {
+    /// `lock_timeout` ran out: another transaction holds the row.
+    #[error("waiting for a row lock")]
+    Lock,
+    /// `statement_timeout` ran out.
+    #[error("waiting for a statement to finish")]
+    Statement,
+    /// A revocation met new tokens in each of [`MAX_PASSES`](crate::MAX_PASSES) passes.
+    #[error("revoking tokens that are born faster than they can be revoked")]
+    Births,
+}
+
+impl Error {
+    /// Whether the same call may succeed if it is made again, unchanged, a little later.
+    ///
+    /// True for [`Busy`](Self::Busy), [`Conflict`](Self::Conflict), [`PoolExhausted`](Self::PoolExhausted),
+    /// [`Unreachable`](Self::Unreachable) and [`ConnectionLost`](Self::ConnectionLost).
+    ///
+    /// What it can know: Diesel passes on the SQLSTATE of serialization failures and of lost connections, so
+    /// these are always recognised. Deadlocks, lock and statement timeouts arrive without their code and are
+    /// recognised by the server's English message; where `lc_messages` is another language, they are
+    /// [`Error::Database`] and this answers false. `ALTER ROLE … SET lc_messages = 'C'` (by a superuser) makes
+    /// them recognisable. It cannot know how long an outage lasts: bound your retries.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use refresh_tokens::{Error, InvalidInput};
+    ///
+    /// assert!(Error::Conflict.is_transient());
+    /// assert!(!Error::from(InvalidInput::EmptyTokenHash).is_transient());
+    /// ```
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy(_)
+                | Self::Conflict
+                | Self::PoolExhausted { .. }
+                | Self::Unreachable { .. }
+                | Self::ConnectionLost
+        )
+    }
+
+    /// Whether the change may have been committed although the call failed.
+    ///
+    /// True for [`ConnectionLost`](Self::ConnectionLost) alone; every other error means that the verb changed
+    /// nothing.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use refresh_tokens::Error;
+    ///
+    /// assert!(Error::ConnectionLost.is_outcome_unknown());
+    /// assert!(!Error::DuplicateId.is_outcome_unknown());
+    /// ```
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Self::ConnectionLost)
+    }
+}
+
+/// Lets a closure given to [`transaction`](crate::RefreshTokenRepository::transaction) use `?` on the host's own
+/// Diesel queries. Details that may quote a row are dropped.
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        match error {
+            DieselError::DatabaseError(kind, info) => from_database(kind, &*info),
+            DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
+                Self::ConnectionLost
+            }
+            DieselError::DeserializationError(_) => Self::UnreadableRow,
+            other => Self::Database {
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
+fn from_database(kind: DatabaseErrorKind, info: &dyn DatabaseErrorInformation) -> Error {
+    match kind {
+        DatabaseErrorKind::UniqueViolation => match info.constraint_name() {
+            Some("refresh_tokens_pkey") => Error::DuplicateId,
+            Some("refresh_tokens_token_hash_key") => Error::DuplicateHash,
+            _ => from_message(info.message()),
+        },
+        DatabaseErrorKind::SerializationFailure => Error::Conflict,
+        DatabaseErrorKind::ClosedConnection => Error::ConnectionLost,
+        _ => from_message(info.message()),
+    }
+}
+
+/// What Diesel passes on without SQLSTATE, told apart by the server's English message.
+fn from_message(message: &str) -> Error {
+    match message {
+        "canceling statement due to lock timeout" => Error::Busy(Wait::Lock),
+        "canceling statement due to statement timeout" => Error::Busy(Wait::Statement),
+        "deadlock detected" => Error::Conflict,
+        _ if message.starts_with("could not obtain lock on ") => Error::Busy(Wait::Lock),
+        _ if is_missing_schema(message) => Error::SchemaMissing,
+        _ => Error::Database {
+            message: message.to_owned(),
+        },
+    }
+}
+
+fn is_missing_schema(message: &str) -> bool {
+    message.ends_with(" does not exist")
+        && (message.starts_with("relation \"refresh_tokens\"")
+            || message.starts_with("column refresh_tokens.")
+            || (message.starts_with("column \"")
+                && message.contains(" of relation \"refresh_tokens\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_without_sqlstate_are_told_apart() {
+        for (message, expected) in [
+            (
+                "canceling statement due to lock timeout",
+                Error::Busy(Wait::Lock),
+            ),
+            (
+                "could not obtain lock on row in relation \"refresh_tokens\"",
+                Error::Busy(Wait::Lock),
+            ),
+            (
+                "canceling statement due to statement timeout",
+                Error::Busy(Wait::Statement),
+            ),
+            ("deadlock detected", Error::Conflict),
+            (
+                "relation \"refresh_tokens\" does not exist",
+                Error::SchemaMissing,
+            ),
+            (
+                "column refresh_tokens.session_id does not exist",
+                Error::SchemaMissing,
+            ),
+            (
+                "column \"session_id\" of relation \"refresh_tokens\" does not exist",
+                Error::SchemaMissing,
+            ),
+        ] {
+            assert_eq!(from_message(message), expected, "{message}");
+        }
+        let other = "permission denied for table refresh_tokens";
+        assert_eq!(
+            from_message(other),
+            Error::Database {
+                message: other.to_owned()
+            }
+        );
+    }
+}

@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+
+mod binding;
+mod error;
+mod input;
+mod migrations;
+mod models;
+mod outcome;
+mod pool;
+mod repository;
+mod retention;
+mod revocation;
+mod revoked_reason;
+mod rotation;
+/// The table for Diesel queries of the host, such as a join with its own table of devices.
+pub mod schema;
+mod statement;
+mod token_hash;
+mod transaction;
+
+pub use binding::Binding;
+pub use error::{Error, Result, Wait};
+pub use input::{InvalidInput, MAX_EXPIRY};
+pub use migrations::{migrate, revert, verify};
+pub use models::{NewRefreshToken, NewSession, RefreshToken, Successor, TokenState};
+pub use outcome::{Refusal, Rotation};
+pub use pool::{RefreshTokenStore, StoreConfig};
+pub use repository::RefreshTokenRepository;
+pub use revocation::MAX_PASSES;
+pub use revoked_reason::RevokedReason;
+pub use token_hash::TokenHash;
+pub use transaction::{LockedToken, TokenTransaction};

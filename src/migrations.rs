@@ -1,0 +1,264 @@
+//! The library's own migrations, with a ledger of their own, and the check that they were applied.
+//!
+//! Diesel's ledger, `__diesel_schema_migrations`, belongs to the host: a shared one would skip our table where
+//! versions collide, and the host's `revert_all_migrations` would meet versions that it does not know.
+
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_query;
+use diesel::sql_types::{Bool, Integer, Text};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+use crate::error::{Error, Result};
+
+/// Private: given to Diesel's own harness it would end up in the host's ledger.
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+diesel::table! {
+    refresh_tokens_migrations (version) {
+        version -> Text,
+    }
+}
+
+/// Brings the database to what this version needs; returns the names of the migrations it applied.
+///
+/// Run it at every start: where nothing is to be done, it takes a lock and looks. Any number of processes may
+/// run it at once; one migrates, the others wait for it. All happens in one transaction (a savepoint, if you
+/// have one open), in the first schema of the connection's `search_path`, and is recorded in the table
+/// `refresh_tokens_migrations` there. The host's Diesel migrations and their ledger are not touched, and
+/// cannot touch these.
+///
+/// A table `refresh_tokens` that is there already, with the eight columns from `id` to `created_at`, is adopted:
+/// it gains the other columns, and its tokens are put into sessions by their `rotated_to`. That rewrites the
+/// table and locks it meanwhile.
+///
+/// Hosts that use another tool apply the plain SQL in the crate's folder `migrations`, and call
+/// [`verify`] instead.
+///
+/// # Errors
+///
+/// [`Error::SchemaMismatch`] if a table of that name is there and cannot be adopted; [`Error::Migration`] if a
+/// migration fails, such as for want of a privilege. Nothing is changed then.
+///
+/// # Locking
+///
+/// A transaction-level advisory lock and `SHARE ROW EXCLUSIVE` on the ledger, and `ACCESS EXCLUSIVE` on
+/// `refresh_tokens` while a migration changes it.
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let mut conn = connection();
+/// let applied = refresh_tokens::migrate(&mut conn)?;
+/// assert!(applied.is_empty(), "a second run finds nothing to do");
+/// # Ok::<(), refresh_tokens::Error>(())
+/// ```
+pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
+    in_read_committed(conn, |conn| {
+        open_ledger(conn)?;
+        let applied = applied_versions(conn)?;
+        if applied.is_empty() {
+            check_adoptable(conn)?;
+        }
+        let mut names = Vec::new();
+        for migration in all()? {
+            let version = migration.name().version().to_string();
+            if applied.contains(&version) {
+                continue;
+            }
+            let name = migration.name().to_string();
+            migration
+                .run(conn)
+                .map_err(|error| failed(&name, &*error))?;
+            diesel::insert_into(refresh_tokens_migrations::table)
+                .values(refresh_tokens_migrations::version.eq(version))
+                .execute(conn)?;
+            names.push(name);
+        }
+        Ok(names)
+    })
+}
+
+/// Takes back all that [`migrate`] did, dropping the table **and every token in it**; returns the names of the
+/// migrations it reverted.
+///
+/// # Errors
+///
+/// [`Error::Migration`] if a migration cannot be reverted, such as where a view depends on the table. Nothing
+/// is changed then.
+///
+/// # Locking
+///
+/// As [`migrate`].
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let mut conn = connection();
+/// use refresh_tokens::{Error, migrate, revert, verify};
+///
+/// revert(&mut conn)?;
+/// assert_eq!(verify(&mut conn), Err(Error::SchemaMissing));
+/// migrate(&mut conn)?;
+/// verify(&mut conn)?;
+/// # Ok::<(), Error>(())
+/// ```
+pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
+    in_read_committed(conn, |conn| {
+        open_ledger(conn)?;
+        let applied = applied_versions(conn)?;
+        let mut names = Vec::new();
+        for migration in all()?.iter().rev() {
+            let version = migration.name().version().to_string();
+            if !applied.contains(&version) {
+                continue;
+            }
+            let name = migration.name().to_string();
+            migration
+                .revert(conn)
+                .map_err(|error| failed(&name, &*error))?;
+            names.push(name);
+        }
+        sql_query("DROP TABLE refresh_tokens_migrations").execute(conn)?;
+        Ok(names)
+    })
+}
+
+/// Checks that the table, its columns, constraints, indexes and trigger are as this version needs them.
+///
+/// For the start of an application that does not migrate by itself. It reads the catalog only, so the role needs
+/// no privilege on the table; more columns and indexes than needed are fine.
+///
+/// # Errors
+///
+/// [`Error::SchemaMissing`] if no schema of the `search_path` has the table; [`Error::SchemaMismatch`] with one
+/// sentence for each thing that differs, most with the statement that mends it.
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let mut conn = connection();
+/// use refresh_tokens::{Error, verify};
+///
+/// verify(&mut conn)?;
+///
+/// diesel::sql_query("DROP INDEX refresh_tokens_user_id_idx").execute(&mut *conn)?;
+/// let Err(Error::SchemaMismatch(problems)) = verify(&mut conn) else { panic!() };
+/// assert!(problems[0].contains("CREATE INDEX CONCURRENTLY refresh_tokens_user_id_idx"));
+/// # Ok::<(), Error>(())
+/// ```
+pub fn verify(conn: &mut PgConnection) -> Result<()> {
+    if !exists(conn, "to_regclass('refresh_tokens') IS NOT NULL")? {
+        return Err(Error::SchemaMissing);
+    }
+    no_problems(conn, Step::Migrated)
+}
+
+/// How much `sql/verify.sql` asks for.
+#[derive(Clone, Copy)]
+enum Step {
+    Adoptable = 0,
+    Migrated = 1,
+}
+
+fn no_problems(conn: &mut PgConnection, step: Step) -> Result<()> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        problem: String,
+    }
+    let rows: Vec<Row> = sql_query(include_str!("sql/verify.sql"))
+        .bind::<Integer, _>(step as i32)
+        .load(conn)?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(Error::SchemaMismatch(
+        rows.into_iter().map(|row| row.problem).collect(),
+    ))
+}
+
+/// A table that other migrations made, in the schema where ours would be made.
+fn check_adoptable(conn: &mut PgConnection) -> Result<()> {
+    let there = "EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('refresh_tokens')
+        AND relnamespace = current_schema()::regnamespace)";
+    if exists(conn, there)? {
+        no_problems(conn, Step::Adoptable)?;
+    }
+    Ok(())
+}
+
+fn exists(conn: &mut PgConnection, condition: &'static str) -> Result<bool> {
+    Ok(diesel::select(diesel::dsl::sql::<Bool>(condition)).get_result(conn)?)
+}
+
+/// Waits for a migration that runs elsewhere, and makes the ledger if this is the first.
+fn open_ledger(conn: &mut PgConnection) -> Result<()> {
+    // CREATE TABLE IF NOT EXISTS is no protection against itself: two at once collide in the catalog.
+    sql_query("SELECT pg_advisory_xact_lock(hashtextextended('refresh_tokens_migrations.' || current_schema(), 0))")
+        .execute(conn)?;
+    sql_query(
+        "CREATE TABLE IF NOT EXISTS refresh_tokens_migrations (
+            version    text        PRIMARY KEY,
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        )",
+    )
+    .execute(conn)
+    .map_err(|error| failed("refresh_tokens_migrations", &error))?;
+    sql_query("LOCK TABLE refresh_tokens_migrations IN SHARE ROW EXCLUSIVE MODE").execute(conn)?;
+    Ok(())
+}
+
+fn applied_versions(conn: &mut PgConnection) -> Result<Vec<String>> {
+    Ok(refresh_tokens_migrations::table
+        .select(refresh_tokens_migrations::version)
+        .load(conn)?)
+}
+
+fn all() -> Result<Vec<Box<dyn Migration<Pg>>>> {
+    let mut migrations = MIGRATIONS
+        .migrations()
+        .map_err(|error| failed("embedded", &*error))?;
+    migrations.sort_by_key(|migration| migration.name().version().as_owned());
+    Ok(migrations)
+}
+
+fn failed(name: &str, error: &dyn std::error::Error) -> Error {
+    Error::Migration {
+        message: format!("{name}: {error}"),
+    }
+}
+
+/// READ COMMITTED whatever the session's default: a snapshot taken before the wait for another migration would
+/// not see what it did.
+fn in_read_committed<T>(
+    conn: &mut PgConnection,
+    work: fn(&mut PgConnection) -> Result<T>,
+) -> Result<T> {
+    let attempt = conn
+        .build_transaction()
+        .read_committed()
+        .run(|conn| work(conn).map_err(Attempt::Work));
+    match attempt {
+        Ok(value) => Ok(value),
+        Err(Attempt::Work(error)) => Err(error),
+        Err(Attempt::Diesel(DieselError::AlreadyInTransaction)) => conn.transaction(work),
+        Err(Attempt::Diesel(error)) => Err(error.into()),
+    }
+}
+
+enum Attempt {
+    Work(Error),
+    Diesel(DieselError),
+}
+
+impl From<DieselError> for Attempt {
+    fn from(error: DieselError) -> Self {
+        Self::Diesel(error)
+    }
+}

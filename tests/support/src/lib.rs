@@ -1,0 +1,19 @@
+//! What the tests, examples and benches of `refresh-tokens` share: a private PostgreSQL server, a schema for
+//! each test, sample values, and the reference's statements.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "a test without its database must fail loudly, and the errors are Diesel's"
+)]
+
+pub mod binaries;
+pub mod database;
+pub mod doc;
+pub mod reference;
+pub mod server;
+
+pub use database::{Database, shared_url};
+pub use server::{Server, ServerError};
