@@ -89,30 +89,34 @@ pub fn get_by_hash(conn: &mut PgConnection, token_hash: &str) -> QueryResult<Opt
     .optional()
 }
 
-/// `get_valid_by_hash`; its optional conditions are those of that system's query, with NULL for "not given".
+/// `get_valid_by_hash`, which appends a condition for each optional argument that is given.
 pub fn get_valid_by_hash(
     conn: &mut PgConnection,
     token_hash: &str,
     user_id: Option<Uuid>,
     active_org_id: Option<Uuid>,
 ) -> QueryResult<Option<Row>> {
-    sql_query(
-        "SELECT id, user_id, token_hash, active_org_id, expires_at,
+    let mut query = sql_query(VALID).into_boxed().bind::<Text, _>(token_hash);
+    let mut next_placeholder = 2;
+    if let Some(user_id) = user_id {
+        query = query.sql(" AND user_id = $2").bind::<SqlUuid, _>(user_id);
+        next_placeholder += 1;
+    }
+    if let Some(active_org_id) = active_org_id {
+        query = query
+            .sql(format!(" AND active_org_id = ${next_placeholder}"))
+            .bind::<SqlUuid, _>(active_org_id);
+    }
+    query.get_result(conn).optional()
+}
+
+const VALID: &str = "SELECT id, user_id, token_hash, active_org_id, expires_at,
              revoked_at, rotated_to, created_at
          FROM refresh_tokens
          WHERE token_hash = $1
              AND revoked_at IS NULL
              AND rotated_to IS NULL
-             AND expires_at > clock_timestamp()
-             AND ($2 IS NULL OR user_id = $2)
-             AND ($3 IS NULL OR active_org_id = $3)",
-    )
-    .bind::<Text, _>(token_hash)
-    .bind::<Nullable<SqlUuid>, _>(user_id)
-    .bind::<Nullable<SqlUuid>, _>(active_org_id)
-    .get_result(conn)
-    .optional()
-}
+             AND expires_at > clock_timestamp()";
 
 /// `get_valid_for_rotation`: locks the row until the end of the statement, or of the caller's transaction.
 pub fn get_valid_for_rotation(
@@ -120,21 +124,11 @@ pub fn get_valid_for_rotation(
     token_hash: &str,
     user_id: Option<Uuid>,
 ) -> QueryResult<Option<Row>> {
-    sql_query(
-        "SELECT id, user_id, token_hash, active_org_id, expires_at,
-             revoked_at, rotated_to, created_at
-         FROM refresh_tokens
-         WHERE token_hash = $1
-             AND revoked_at IS NULL
-             AND rotated_to IS NULL
-             AND expires_at > clock_timestamp()
-             AND ($2 IS NULL OR user_id = $2)
-         FOR UPDATE",
-    )
-    .bind::<Text, _>(token_hash)
-    .bind::<Nullable<SqlUuid>, _>(user_id)
-    .get_result(conn)
-    .optional()
+    let mut query = sql_query(VALID).into_boxed().bind::<Text, _>(token_hash);
+    if let Some(user_id) = user_id {
+        query = query.sql(" AND user_id = $2").bind::<SqlUuid, _>(user_id);
+    }
+    query.sql(" FOR UPDATE").get_result(conn).optional()
 }
 
 /// `check_token_reuse`.
