@@ -1,3 +1,6 @@
 //! The tests on a real server: a schema for each, in parallel, one binary.
 
+mod common;
+mod flaws;
+mod invariants;
 mod verbs;

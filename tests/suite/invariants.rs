@@ -1,0 +1,454 @@
+//! The invariants of design.md §4 that concern rotation and revocation, each under the schedule that tries it most.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Barrier};
+
+use diesel::prelude::*;
+use refresh_tokens::schema::refresh_tokens::dsl;
+use refresh_tokens::{
+    Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
+};
+use refresh_tokens_support::doc::{connection, new_token, successor};
+use refresh_tokens_support::{Database, race, reference};
+
+use crate::common::{By, chain, create, expire, is_valid, rotate, row};
+
+/// Sessions that have more than one row which is neither rotated nor revoked.
+fn sessions_with_two_live_tokens(conn: &mut PgConnection) -> usize {
+    dsl::refresh_tokens
+        .filter(dsl::rotated_to.is_null())
+        .filter(dsl::revoked_at.is_null())
+        .group_by(dsl::session_id)
+        .having(diesel::dsl::count_star().gt(1))
+        .select(dsl::session_id)
+        .load::<uuid::Uuid>(conn)
+        .unwrap()
+        .len()
+}
+
+fn all_rows(conn: &mut PgConnection) -> Vec<RefreshToken> {
+    dsl::refresh_tokens
+        .order(dsl::id)
+        .select(RefreshToken::as_select())
+        .load(conn)
+        .unwrap()
+}
+
+#[test]
+fn invariants_1_and_2_of_many_presenters_one_gets_a_successor() {
+    let database = Database::migrated();
+    let token = create(&mut database.connect());
+    let start = Arc::new(Barrier::new(8));
+    let presenters: Vec<_> = (0..8)
+        .map(|_| {
+            let (mut conn, start, hash) = (
+                database.connect(),
+                Arc::clone(&start),
+                token.token_hash.clone(),
+            );
+            std::thread::spawn(move || {
+                start.wait();
+                RefreshTokenRepository::new(&mut conn).rotate(&hash, &successor(), Binding::ANY)
+            })
+        })
+        .collect();
+    let outcomes: Vec<Rotation> = presenters
+        .into_iter()
+        .map(|presenter| presenter.join().unwrap().unwrap())
+        .collect();
+    let rotated = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Rotation::Rotated(_)));
+    let reused = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Rotation::Refused(Refusal::Reused(_))));
+    assert_eq!((rotated.count(), reused.count()), (1, 7));
+    let mut conn = database.connect();
+    assert_eq!(sessions_with_two_live_tokens(&mut conn), 0);
+    assert_eq!(
+        all_rows(&mut conn).len(),
+        2,
+        "the losers left nothing behind"
+    );
+}
+
+/// `rotate` is stopped between its lock and its write by a host's transaction that holds the lock: the second
+/// presenter must wait for the first one's COMMIT, not only for its first statement.
+#[test]
+fn invariant_2_the_lock_is_held_until_commit() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let token = create(&mut conn);
+    let hash = token.token_hash.clone();
+    let pid = race::pid(&mut conn);
+    let second = RefCell::new(None);
+    RefreshTokenRepository::new(&mut conn)
+        .transaction(|tx| {
+            let locked = tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?;
+            let locked = locked.expect("it is valid");
+            second.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).rotate(&hash, &successor(), Binding::ANY)
+            })));
+            locked.rotate_to(&successor())
+        })
+        .unwrap();
+    let second = second.take().expect("it was started").join().unwrap();
+    assert!(
+        matches!(second, Ok(Rotation::Refused(Refusal::Reused(_)))),
+        "{second:?}"
+    );
+}
+
+/// A pass whose every row was revoked by somebody else while it waited has revoked nothing, and yet one of them had
+/// a successor that its snapshot did not see: it must look again.
+#[test]
+fn invariant_3_a_pass_that_revokes_nothing_is_not_the_end() {
+    for by_chain in [true, false] {
+        let database = Database::migrated();
+        let mut conn = database.connect();
+        let hashes = chain(&mut conn, 2);
+        let (first, second) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[1]));
+        let pid = race::pid(&mut conn);
+        let revocation = RefCell::new(None);
+        let successor = conn
+            .transaction(|conn| {
+                assert!(reference::revoke(conn, first.id)?);
+                let (start, user_id) = (first.id, first.user_id);
+                // It has seen both rows unrevoked, and waits for the first.
+                revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                    let mut tokens = RefreshTokenRepository::new(conn);
+                    match by_chain {
+                        true => tokens.revoke_token_chain(start),
+                        false => tokens.revoke_all_for_user(user_id),
+                    }
+                })));
+                let mut beside = database.connect();
+                let successor = rotate(By::Library, &mut beside, &hashes[1]);
+                assert!(reference::revoke(&mut beside, second.id)?);
+                QueryResult::Ok(successor)
+            })
+            .unwrap();
+        let revoked = revocation.take().expect("it was started").join().unwrap();
+        assert_eq!(revoked, Ok(1), "only the successor was left to revoke");
+        assert!(!is_valid(&database, &successor));
+    }
+}
+
+/// The named token itself is rotated and deleted while its chain's revocation waits for it.
+#[test]
+fn invariant_3_and_5_the_start_of_the_chain_vanishes_during_the_wait() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let first = create(&mut conn);
+    let start = first.id;
+    let pid = race::pid(&mut conn);
+    let revocation = RefCell::new(None);
+    let successor = conn
+        .transaction(|conn| {
+            let successor = rotate(By::Library, conn, &first.token_hash);
+            diesel::delete(dsl::refresh_tokens.find(start)).execute(conn)?;
+            revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).revoke_token_chain(start)
+            })));
+            QueryResult::Ok(successor)
+        })
+        .unwrap();
+    let revoked = revocation.take().expect("it was started").join().unwrap();
+    assert_eq!(revoked, Ok(1));
+    assert!(!is_valid(&database, &successor));
+}
+
+#[test]
+fn invariant_3_a_rotation_that_waits_for_a_revocation_is_refused() {
+    for by_user in [true, false] {
+        let database = Database::migrated();
+        let mut conn = database.connect();
+        let token = create(&mut conn);
+        let hash = token.token_hash.clone();
+        let pid = race::pid(&mut conn);
+        let rotation = RefCell::new(None);
+        conn.transaction(|conn| {
+            let mut tokens = RefreshTokenRepository::new(conn);
+            let revoked = match by_user {
+                true => tokens.revoke_all_for_user(token.user_id),
+                false => tokens.revoke_token_chain(token.id),
+            };
+            assert_eq!(revoked, Ok(1));
+            rotation.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).rotate(&hash, &successor(), Binding::ANY)
+            })));
+            QueryResult::Ok(())
+        })
+        .unwrap();
+        let outcome = rotation.take().expect("it was started").join().unwrap();
+        assert!(
+            matches!(outcome, Ok(Rotation::Refused(Refusal::Revoked(_)))),
+            "{outcome:?}"
+        );
+    }
+}
+
+/// The breach response reaches tokens that were rotated several times while it waited.
+#[test]
+fn invariant_3_a_chain_that_grows_while_it_is_revoked() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let first = create(&mut conn);
+    let second = rotate(By::Library, &mut conn, &first.token_hash);
+    let pid = race::pid(&mut conn);
+    let revocation = RefCell::new(None);
+    let last = conn
+        .transaction(|conn| {
+            reference::get_valid_for_rotation(conn, second.expose(), None)?;
+            let start = first.id;
+            revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).revoke_token_chain(start)
+            })));
+            let third = rotate(By::Library, conn, &second);
+            let fourth = rotate(By::Reference, conn, &third);
+            QueryResult::Ok(rotate(By::Library, conn, &fourth))
+        })
+        .unwrap();
+    assert_eq!(
+        revocation.take().expect("it was started").join().unwrap(),
+        Ok(5)
+    );
+    assert!(!is_valid(&database, &last));
+}
+
+#[test]
+fn invariant_4_a_refusal_changes_nothing() {
+    let mut conn = connection();
+    let reused = chain(&mut conn, 2).swap_remove(0);
+    let revoked = create(&mut conn);
+    RefreshTokenRepository::new(&mut conn)
+        .revoke(revoked.id)
+        .unwrap();
+    let expired = create(&mut conn);
+    expire(&mut conn, &expired.token_hash, 1);
+    let foreign = create(&mut conn);
+    let before = all_rows(&mut conn);
+
+    let nobody = Binding::user(uuid::Uuid::new_v4());
+    let unknown = new_token().token_hash;
+    let presented = [
+        (&unknown, Binding::ANY),
+        (&reused, Binding::ANY),
+        (&foreign.token_hash, nobody),
+        (&foreign.token_hash, Binding::ANY.org(uuid::Uuid::new_v4())),
+        (&revoked.token_hash, Binding::ANY),
+        (&expired.token_hash, Binding::ANY),
+    ];
+    for (hash, binding) in presented {
+        let mut tokens = RefreshTokenRepository::new(&mut conn);
+        let outcome = tokens.rotate(hash, &successor(), binding).unwrap();
+        assert!(matches!(outcome, Rotation::Refused(_)), "{outcome:?}");
+        let locked = tokens
+            .transaction(|tx| Ok::<_, Error>(tx.get_valid_for_rotation(hash, binding)?.is_some()));
+        assert_eq!(locked, Ok(false));
+    }
+    assert_eq!(all_rows(&mut conn), before);
+}
+
+#[test]
+fn invariant_5_clean_up_revives_nothing() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let hashes = chain(&mut conn, 5);
+    let revoked = create(&mut conn);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    tokens.revoke(revoked.id).unwrap();
+    // The middle and the start go first, whatever their order in the chain.
+    for gone in [2, 0] {
+        expire(&mut conn, &hashes[gone], 2);
+        assert_eq!(
+            RefreshTokenRepository::new(&mut conn).cleanup_expired(1),
+            Ok(1)
+        );
+    }
+    for spent in [&hashes[1], &hashes[3], &revoked.token_hash] {
+        assert!(!is_valid(&database, spent));
+        let outcome =
+            RefreshTokenRepository::new(&mut conn).rotate(spent, &successor(), Binding::ANY);
+        assert!(matches!(outcome, Ok(Rotation::Refused(_))), "{outcome:?}");
+    }
+    let stale = row(&mut conn, &hashes[1]);
+    assert_eq!(
+        RefreshTokenRepository::new(&mut conn).revoke_token_chain(stale.id),
+        Ok(3)
+    );
+    assert!(!is_valid(&database, &hashes[4]));
+}
+
+#[test]
+fn invariant_6_the_same_request_gets_the_same_answer() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let successor = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let first = tokens
+        .rotate(&token.token_hash, &successor, Binding::ANY)
+        .unwrap();
+    assert!(matches!(first, Rotation::Rotated(_)));
+    for _ in 0..3 {
+        assert_eq!(
+            tokens
+                .rotate(&token.token_hash, &successor, Binding::ANY)
+                .unwrap(),
+            first
+        );
+    }
+    let wrong = Binding::user(uuid::Uuid::new_v4());
+    let outcome = tokens.rotate(&token.token_hash, &successor, wrong).unwrap();
+    assert!(
+        matches!(outcome, Rotation::Refused(Refusal::Reused(_))),
+        "{outcome:?}"
+    );
+    assert_eq!(all_rows(&mut conn).len(), 2);
+}
+
+/// The presented token has expired since: that cannot take back what was answered.
+#[test]
+fn invariant_6_also_after_the_presented_token_expired() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let successor = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let first = tokens
+        .rotate(&token.token_hash, &successor, Binding::ANY)
+        .unwrap();
+    expire(&mut conn, &token.token_hash, 1);
+    let again =
+        RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &successor, Binding::ANY);
+    assert_eq!(again.unwrap(), first);
+}
+
+#[test]
+fn invariant_6_two_equal_requests_at_once_make_one_successor() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let token = create(&mut conn);
+    let successor = successor();
+    let pid = race::pid(&mut conn);
+    let second = RefCell::new(None);
+    let first = conn
+        .transaction(|conn| {
+            let first = RefreshTokenRepository::new(conn).rotate(
+                &token.token_hash,
+                &successor,
+                Binding::ANY,
+            )?;
+            let (hash, successor) = (token.token_hash.clone(), successor.clone());
+            second.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).rotate(&hash, &successor, Binding::ANY)
+            })));
+            Ok::<_, Error>(first)
+        })
+        .unwrap();
+    let second = second.take().expect("it was started").join().unwrap();
+    assert_eq!(second.as_ref(), Ok(&first));
+    assert!(matches!(first, Rotation::Rotated(_)));
+}
+
+#[test]
+fn invariant_6_ends_with_the_successors_life() {
+    let mut conn = connection();
+    let outcome_after =
+        |conn: &mut PgConnection, end: &dyn Fn(&mut PgConnection, &RefreshToken, &RefreshToken)| {
+            let token = create(conn);
+            let successor = successor();
+            let mut tokens = RefreshTokenRepository::new(conn);
+            let Rotation::Rotated(made) = tokens
+                .rotate(&token.token_hash, &successor, Binding::ANY)
+                .unwrap()
+            else {
+                panic!("it is valid");
+            };
+            end(conn, &token, &made);
+            let outcome = RefreshTokenRepository::new(conn).rotate(
+                &token.token_hash,
+                &successor,
+                Binding::ANY,
+            );
+            (token.id, made.id, outcome.unwrap())
+        };
+
+    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
+        RefreshTokenRepository::new(conn).revoke(made.id).unwrap();
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == made));
+
+    let (presented, _, outcome) = outcome_after(&mut conn, &|conn, token, _| {
+        RefreshTokenRepository::new(conn).revoke(token.id).unwrap();
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == presented));
+
+    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
+        expire(conn, &made.token_hash, 1)
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Expired(token)) if token.id == made));
+
+    let (presented, _, outcome) = outcome_after(&mut conn, &|conn, _, made| {
+        rotate(By::Library, conn, &made.token_hash);
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == presented));
+}
+
+/// The successor's id alone, or its hash alone, is not the same request.
+#[test]
+fn invariant_6_needs_both_id_and_hash() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let asked = NewRefreshToken {
+        user_id: token.user_id,
+        ..new_token()
+    };
+    let in_days = asked.expires_at;
+    let made = refresh_tokens::Successor::new(asked.id, asked.token_hash.clone(), in_days);
+    let other_hash = refresh_tokens::Successor::new(asked.id, new_token().token_hash, in_days);
+    let other_id = refresh_tokens::Successor::new(new_token().id, asked.token_hash, in_days);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let _ = tokens
+        .rotate(&token.token_hash, &made, Binding::ANY)
+        .unwrap();
+    for other in [other_hash, other_id] {
+        let outcome = tokens
+            .rotate(&token.token_hash, &other, Binding::ANY)
+            .unwrap();
+        assert!(
+            matches!(outcome, Rotation::Refused(Refusal::Reused(_))),
+            "{outcome:?}"
+        );
+    }
+}
+
+/// A server whose clock runs in the future: it, and not this machine's, decides.
+#[test]
+fn invariant_8_the_databases_clock_decides() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(300);
+    let token = RefreshTokenRepository::new(&mut conn)
+        .create(&NewRefreshToken {
+            expires_at,
+            ..new_token()
+        })
+        .unwrap();
+    // Inside one transaction, whose now() stands still before the expiry.
+    let outcome = conn.transaction(|conn| {
+        assert!(
+            RefreshTokenRepository::new(conn)
+                .get_valid_by_hash(&token.token_hash, Binding::ANY)?
+                .is_some()
+        );
+        race::wait_until(conn, expires_at);
+        let mut tokens = RefreshTokenRepository::new(conn);
+        assert_eq!(
+            tokens.get_valid_by_hash(&token.token_hash, Binding::ANY)?,
+            None
+        );
+        assert_eq!(tokens.get_active_tokens_for_user(token.user_id)?, []);
+        tokens.rotate(&token.token_hash, &successor(), Binding::ANY)
+    });
+    assert_eq!(outcome, Ok(Rotation::Refused(Refusal::Expired(token))));
+}

@@ -1,0 +1,99 @@
+//! Schedules that a test controls: one connection waits for another, and the server says so.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Integer};
+
+use crate::Database;
+
+mod sql {
+    use diesel::sql_types::Integer;
+
+    diesel::define_sql_function! {
+        /// The server process of this connection.
+        fn pg_backend_pid() -> Integer;
+    }
+    diesel::define_sql_function! {
+        /// The processes that this one waits for.
+        fn pg_blocking_pids(pid: Integer) -> Array<Integer>;
+    }
+    diesel::define_sql_function! {
+        /// The database's clock.
+        fn clock_timestamp() -> Timestamptz;
+    }
+}
+
+/// How long something that must happen may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The server process of a connection.
+pub fn pid(conn: &mut PgConnection) -> i32 {
+    diesel::select(sql::pg_backend_pid())
+        .get_result(conn)
+        .expect("the server answers")
+}
+
+/// The database's clock.
+pub fn now(conn: &mut PgConnection) -> DateTime<Utc> {
+    diesel::select(sql::clock_timestamp())
+        .get_result(conn)
+        .expect("the server answers")
+}
+
+/// Returns once the database's clock is past an instant.
+pub fn wait_until(conn: &mut PgConnection, instant: DateTime<Utc>) {
+    while now(conn) <= instant {
+        diesel::sql_query("SELECT pg_sleep(0.02)")
+            .execute(conn)
+            .expect("the server answers");
+    }
+}
+
+/// A thread that runs `work` on a connection of its own, and is known to wait for a lock of `blocker`.
+///
+/// # Panics
+///
+/// If `work` ends without waiting, or does not come to wait: then the schedule is not the one that was meant.
+pub fn start_blocked<T: Send + 'static>(
+    database: &Database,
+    blocker: i32,
+    work: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let mut conn = database.connect();
+    let blocked = pid(&mut conn);
+    let thread = std::thread::spawn(move || work(&mut conn));
+    let mut observer = database.connect();
+    let started = Instant::now();
+    loop {
+        let blockers: Vec<i32> = diesel::select(sql::pg_blocking_pids(blocked))
+            .get_result(&mut observer)
+            .expect("the server answers");
+        if blockers.contains(&blocker) {
+            return thread;
+        }
+        assert!(
+            !thread.is_finished(),
+            "it ended instead of waiting for the lock"
+        );
+        assert!(
+            started.elapsed() < LIMIT,
+            "it did not come to wait for the lock"
+        );
+    }
+}
+
+/// Whether a process of the server has a transaction open.
+pub fn is_in_transaction(observer: &mut PgConnection, pid: i32) -> bool {
+    diesel::select(
+        diesel::dsl::sql::<Bool>(
+            "coalesce((SELECT xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = ",
+        )
+        .bind::<Integer, _>(pid)
+        .sql("), false)"),
+    )
+    .get_result(observer)
+    .expect("the server answers")
+}
