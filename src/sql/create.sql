@@ -1,7 +1,7 @@
 -- create: writes the first token of a session, unless it would be born expired.
 WITH request AS MATERIALIZED (
-    SELECT $1 AS id, $2 AS user_id, $3 AS token_hash, $4 AS active_org_id, $5 AS expires_at,
-        $6 AS session_expires_at, clock_timestamp() AS now
+    SELECT $1::uuid AS id, $2::uuid AS user_id, $3::text AS token_hash, $4::uuid AS active_org_id,
+        $5::timestamptz AS expires_at, $6::timestamptz AS session_expires_at, clock_timestamp() AS now
 )
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, session_expires_at)
 SELECT id, user_id, token_hash, active_org_id, least(expires_at, session_expires_at), session_expires_at

@@ -1,8 +1,8 @@
 -- rotate: spends the predecessor, whose row lock the transaction holds, and writes its successor.
 -- The insert reads from the update, so there is no successor without a spent predecessor.
 WITH request AS MATERIALIZED (
-    SELECT $1 AS id, $2 AS token_hash, $3 AS active_org_id, $4 AS expires_at,
-        $5 AS predecessor_id, $6 AS judged_at, clock_timestamp() AS now
+    SELECT $1::uuid AS id, $2::text AS token_hash, $3::uuid AS active_org_id, $4::timestamptz AS expires_at,
+        $5::uuid AS predecessor_id, $6::timestamptz AS judged_at, clock_timestamp() AS now
 ),
 spent AS (
     UPDATE refresh_tokens token

@@ -2,5 +2,6 @@
 
 mod common;
 mod flaws;
+mod input;
 mod invariants;
 mod verbs;
