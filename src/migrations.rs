@@ -185,8 +185,8 @@ fn no_problems(conn: &mut PgConnection, step: Step) -> Result<()> {
 
 /// A table that other migrations made, in the schema where ours would be made.
 fn check_adoptable(conn: &mut PgConnection) -> Result<()> {
-    let there = "EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('refresh_tokens')
-        AND relnamespace = current_schema()::regnamespace)";
+    let there = "EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE pg_class.oid = to_regclass('refresh_tokens') AND nspname = current_schema())";
     if exists(conn, there)? {
         no_problems(conn, Step::Adoptable)?;
     }

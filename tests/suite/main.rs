@@ -4,4 +4,5 @@ mod common;
 mod flaws;
 mod input;
 mod invariants;
+mod migrations;
 mod verbs;
