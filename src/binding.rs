@@ -36,10 +36,7 @@ impl Binding {
     /// ```
     /// assert_eq!(refresh_tokens::Binding::ANY, refresh_tokens::Binding::default());
     /// ```
-    pub const ANY: Self = Self {
-        user_id: None,
-        org_id: None,
-    };
+    pub const ANY: Self = Self { user_id: None, org_id: None };
 
     /// The token must belong to this user.
     ///
@@ -50,10 +47,7 @@ impl Binding {
     /// assert_ne!(binding, refresh_tokens::Binding::ANY);
     /// ```
     pub const fn user(user_id: Uuid) -> Self {
-        Self {
-            user_id: Some(user_id),
-            org_id: None,
-        }
+        Self { user_id: Some(user_id), org_id: None }
     }
 
     /// The token must, besides, act for this organisation now.
@@ -71,8 +65,7 @@ impl Binding {
     }
 
     pub(crate) fn matches(&self, token: &RefreshToken) -> bool {
-        self.user_id.is_none_or(|id| id == token.user_id)
-            && self.org_id.is_none_or(|id| id == token.active_org_id)
+        self.user_id.is_none_or(|id| id == token.user_id) && self.org_id.is_none_or(|id| id == token.active_org_id)
     }
 
     pub(crate) fn check(&self) -> Result<(), InvalidInput> {

@@ -38,9 +38,7 @@ pub enum Error {
     DuplicateId,
 
     /// A token with this hash exists: the secret was not fresh, or the same request was sent twice.
-    #[error(
-        "a refresh token with this hash exists already: generate a fresh secret for every token"
-    )]
+    #[error("a refresh token with this hash exists already: generate a fresh secret for every token")]
     DuplicateHash,
 
     /// An argument was refused; nothing was written.
@@ -55,9 +53,7 @@ pub enum Error {
 
     /// The server chose this transaction as the victim of a deadlock, or could not serialize it
     /// (REPEATABLE READ and SERIALIZABLE); it was rolled back.
-    #[error(
-        "the server gave way to a concurrent transaction: nothing was changed, run the whole transaction again"
-    )]
+    #[error("the server gave way to a concurrent transaction: nothing was changed, run the whole transaction again")]
     Conflict,
 
     /// No pooled connection became free in time.
@@ -86,9 +82,7 @@ pub enum Error {
 
     /// A [`LockedToken`](crate::LockedToken) was to be rotated after its own transaction had revoked, rotated or
     /// deleted it by another way.
-    #[error(
-        "the locked token was revoked, rotated or deleted by this very transaction after it had been locked"
-    )]
+    #[error("the locked token was revoked, rotated or deleted by this very transaction after it had been locked")]
     LockedTokenSpent,
 
     /// An earlier statement of the transaction failed, and the closure returned `Ok` all the same.
@@ -210,13 +204,9 @@ impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         match error {
             DieselError::DatabaseError(kind, info) => from_database(kind, &*info),
-            DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
-                Self::ConnectionLost
-            }
+            DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => Self::ConnectionLost,
             DieselError::DeserializationError(_) => Self::UnreadableRow,
-            other => Self::Database {
-                message: other.to_string(),
-            },
+            other => Self::Database { message: other.to_string() },
         }
     }
 }
@@ -242,9 +232,7 @@ fn from_message(message: &str) -> Error {
         "deadlock detected" => Error::Conflict,
         _ if message.starts_with("could not obtain lock on ") => Error::Busy(Wait::Lock),
         _ if is_missing_schema(message) => Error::SchemaMissing,
-        _ => Error::Database {
-            message: message.to_owned(),
-        },
+        _ => Error::Database { message: message.to_owned() },
     }
 }
 
@@ -252,8 +240,7 @@ fn is_missing_schema(message: &str) -> bool {
     message.ends_with(" does not exist")
         && (message.starts_with("relation \"refresh_tokens\"")
             || message.starts_with("column refresh_tokens.")
-            || (message.starts_with("column \"")
-                && message.contains(" of relation \"refresh_tokens\"")))
+            || (message.starts_with("column \"") && message.contains(" of relation \"refresh_tokens\"")))
 }
 
 #[cfg(test)]
@@ -263,40 +250,17 @@ mod tests {
     #[test]
     fn messages_without_sqlstate_are_told_apart() {
         for (message, expected) in [
-            (
-                "canceling statement due to lock timeout",
-                Error::Busy(Wait::Lock),
-            ),
-            (
-                "could not obtain lock on row in relation \"refresh_tokens\"",
-                Error::Busy(Wait::Lock),
-            ),
-            (
-                "canceling statement due to statement timeout",
-                Error::Busy(Wait::Statement),
-            ),
+            ("canceling statement due to lock timeout", Error::Busy(Wait::Lock)),
+            ("could not obtain lock on row in relation \"refresh_tokens\"", Error::Busy(Wait::Lock)),
+            ("canceling statement due to statement timeout", Error::Busy(Wait::Statement)),
             ("deadlock detected", Error::Conflict),
-            (
-                "relation \"refresh_tokens\" does not exist",
-                Error::SchemaMissing,
-            ),
-            (
-                "column refresh_tokens.session_id does not exist",
-                Error::SchemaMissing,
-            ),
-            (
-                "column \"session_id\" of relation \"refresh_tokens\" does not exist",
-                Error::SchemaMissing,
-            ),
+            ("relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
+            ("column refresh_tokens.session_id does not exist", Error::SchemaMissing),
+            ("column \"session_id\" of relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
         ] {
             assert_eq!(from_message(message), expected, "{message}");
         }
         let other = "permission denied for table refresh_tokens";
-        assert_eq!(
-            from_message(other),
-            Error::Database {
-                message: other.to_owned()
-            }
-        );
+        assert_eq!(from_message(other), Error::Database { message: other.to_owned() });
     }
 }

@@ -22,9 +22,7 @@ pub enum InvalidInput {
     EmptyTokenHash,
 
     /// The token hash is longer than [`TokenHash::MAX_LEN`](crate::TokenHash::MAX_LEN).
-    #[error(
-        "the token hash has {length} bytes, more than the {max} that are allowed: pass the hash, not a document"
-    )]
+    #[error("the token hash has {length} bytes, more than the {max} that are allowed: pass the hash, not a document")]
     TokenHashTooLong {
         /// Its length in bytes.
         length: usize,
@@ -90,10 +88,7 @@ pub(crate) fn not_nil(field: &'static str, id: Uuid) -> Result<(), InvalidInput>
 }
 
 /// Bounds an expiry to what every client of the table can read; the database's clock judges the rest.
-pub(crate) fn not_too_far(
-    field: &'static str,
-    expires_at: DateTime<Utc>,
-) -> Result<(), InvalidInput> {
+pub(crate) fn not_too_far(field: &'static str, expires_at: DateTime<Utc>) -> Result<(), InvalidInput> {
     if expires_at > MAX_EXPIRY {
         return Err(InvalidInput::ExpiryTooFar { field });
     }
@@ -111,10 +106,7 @@ pub(crate) fn days_in_range(days: i32) -> Result<(), InvalidInput> {
     if (0..=MAX_DAYS).contains(&days) {
         return Ok(());
     }
-    Err(InvalidInput::DaysOutOfRange {
-        days,
-        max: MAX_DAYS,
-    })
+    Err(InvalidInput::DaysOutOfRange { days, max: MAX_DAYS })
 }
 
 #[cfg(test)]

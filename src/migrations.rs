@@ -70,9 +70,7 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration
-                .run(conn)
-                .map_err(|error| failed(&name, &*error))?;
+            migration.run(conn).map_err(|error| failed(&name, &*error))?;
             diesel::insert_into(refresh_tokens_migrations::table)
                 .values(refresh_tokens_migrations::version.eq(version))
                 .execute(conn)?;
@@ -118,9 +116,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration
-                .revert(conn)
-                .map_err(|error| failed(&name, &*error))?;
+            migration.revert(conn).map_err(|error| failed(&name, &*error))?;
             names.push(name);
         }
         sql_query("DROP TABLE refresh_tokens_migrations").execute(conn)?;
@@ -172,15 +168,11 @@ fn no_problems(conn: &mut PgConnection, step: Step) -> Result<()> {
         #[diesel(sql_type = Text)]
         problem: String,
     }
-    let rows: Vec<Row> = sql_query(include_str!("sql/verify.sql"))
-        .bind::<Integer, _>(step as i32)
-        .load(conn)?;
+    let rows: Vec<Row> = sql_query(include_str!("sql/verify.sql")).bind::<Integer, _>(step as i32).load(conn)?;
     if rows.is_empty() {
         return Ok(());
     }
-    Err(Error::SchemaMismatch(
-        rows.into_iter().map(|row| row.problem).collect(),
-    ))
+    Err(Error::SchemaMismatch(rows.into_iter().map(|row| row.problem).collect()))
 }
 
 /// A table that other migrations made, in the schema where ours would be made.
@@ -215,35 +207,23 @@ fn open_ledger(conn: &mut PgConnection) -> Result<()> {
 }
 
 fn applied_versions(conn: &mut PgConnection) -> Result<Vec<String>> {
-    Ok(refresh_tokens_migrations::table
-        .select(refresh_tokens_migrations::version)
-        .load(conn)?)
+    Ok(refresh_tokens_migrations::table.select(refresh_tokens_migrations::version).load(conn)?)
 }
 
 fn all() -> Result<Vec<Box<dyn Migration<Pg>>>> {
-    let mut migrations = MIGRATIONS
-        .migrations()
-        .map_err(|error| failed("embedded", &*error))?;
+    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &*error))?;
     migrations.sort_by_key(|migration| migration.name().version().as_owned());
     Ok(migrations)
 }
 
 fn failed(name: &str, error: &dyn std::error::Error) -> Error {
-    Error::Migration {
-        message: format!("{name}: {error}"),
-    }
+    Error::Migration { message: format!("{name}: {error}") }
 }
 
 /// READ COMMITTED whatever the session's default: a snapshot taken before the wait for another migration would
 /// not see what it did.
-fn in_read_committed<T>(
-    conn: &mut PgConnection,
-    work: fn(&mut PgConnection) -> Result<T>,
-) -> Result<T> {
-    let attempt = conn
-        .build_transaction()
-        .read_committed()
-        .run(|conn| work(conn).map_err(Attempt::Work));
+fn in_read_committed<T>(conn: &mut PgConnection, work: fn(&mut PgConnection) -> Result<T>) -> Result<T> {
+    let attempt = conn.build_transaction().read_committed().run(|conn| work(conn).map_err(Attempt::Work));
     match attempt {
         Ok(value) => Ok(value),
         Err(Attempt::Work(error)) => Err(error),

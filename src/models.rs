@@ -93,8 +93,7 @@ impl RefreshToken {
 
     /// Its own expiry or its session's end, whichever is first; they differ only in rows that others wrote.
     pub(crate) fn ends_at(&self) -> DateTime<Utc> {
-        self.session_expires_at
-            .map_or(self.expires_at, |end| end.min(self.expires_at))
+        self.session_expires_at.map_or(self.expires_at, |end| end.min(self.expires_at))
     }
 }
 
@@ -283,12 +282,7 @@ impl Successor {
     /// # let _ = successor;
     /// ```
     pub fn new(id: Uuid, token_hash: TokenHash, expires_at: DateTime<Utc>) -> Self {
-        Self {
-            id,
-            token_hash,
-            expires_at,
-            active_org_id: None,
-        }
+        Self { id, token_hash, expires_at, active_org_id: None }
     }
 
     /// Switches the organisation that the session acts for.

@@ -136,11 +136,8 @@ struct Timeouts {
 
 impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Timeouts {
     fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
-        conn.batch_execute(&format!(
-            "SET lock_timeout = {}; SET statement_timeout = {}",
-            self.lock, self.statement
-        ))
-        .map_err(diesel::r2d2::Error::QueryError)
+        conn.batch_execute(&format!("SET lock_timeout = {}; SET statement_timeout = {}", self.lock, self.statement))
+            .map_err(diesel::r2d2::Error::QueryError)
     }
 }
 
@@ -195,19 +192,15 @@ impl RefreshTokenStore {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn connect(database_url: &str, config: &StoreConfig) -> Result<Self> {
-        let timeouts = Timeouts {
-            lock: milliseconds(config.lock_timeout),
-            statement: milliseconds(config.statement_timeout),
-        };
+        let timeouts =
+            Timeouts { lock: milliseconds(config.lock_timeout), statement: milliseconds(config.statement_timeout) };
         let pool = Pool::builder()
             .max_size(config.max_connections)
             .min_idle(Some(1))
             .connection_timeout(config.pool_timeout)
             .connection_customizer(Box::new(timeouts))
             .build(Manager::new(database_url))
-            .map_err(|error| Error::Unreachable {
-                message: error.to_string(),
-            })?;
+            .map_err(|error| Error::Unreachable { message: error.to_string() })?;
         Ok(Self { pool })
     }
 
@@ -268,10 +261,7 @@ impl RefreshTokenStore {
     /// assert_eq!((ended, left.len()), (1, 0));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn with<T, E>(
-        &self,
-        work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T, E>,
-    ) -> Result<T, E>
+    pub fn with<T, E>(&self, work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error>,
     {
@@ -287,12 +277,8 @@ impl RefreshTokenStore {
     fn not_had(&self, error: &PoolError) -> Error {
         let message = error.to_string();
         match message.split_once(": ") {
-            Some((_, why)) => Error::Unreachable {
-                message: why.to_owned(),
-            },
-            None => Error::PoolExhausted {
-                waited: self.pool.connection_timeout(),
-            },
+            Some((_, why)) => Error::Unreachable { message: why.to_owned() },
+            None => Error::PoolExhausted { waited: self.pool.connection_timeout() },
         }
     }
 
@@ -312,10 +298,7 @@ impl RefreshTokenStore {
     /// assert!(store.revoke(token.id)?);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn transaction<T, E>(
-        &self,
-        work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>,
-    ) -> Result<T, E>
+    pub fn transaction<T, E>(&self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error>,
     {
@@ -381,8 +364,6 @@ pooled_verbs! {
 
 impl fmt::Debug for RefreshTokenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshTokenStore")
-            .field("state", &self.pool.state())
-            .finish_non_exhaustive()
+        f.debug_struct("RefreshTokenStore").field("state", &self.pool.state()).finish_non_exhaustive()
     }
 }

@@ -163,11 +163,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// assert!(valid.is_some());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn get_valid_by_hash(
-        &mut self,
-        hash: &TokenHash,
-        binding: Binding,
-    ) -> Result<Option<RefreshToken>> {
+    pub fn get_valid_by_hash(&mut self, hash: &TokenHash, binding: Binding) -> Result<Option<RefreshToken>> {
         binding.check()?;
         let found = refresh_tokens::table
             .filter(refresh_tokens::token_hash.eq(hash))
@@ -268,12 +264,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// assert_eq!(lost, again);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn rotate(
-        &mut self,
-        presented: &TokenHash,
-        successor: &Successor,
-        binding: Binding,
-    ) -> Result<Rotation> {
+    pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
         rotation::rotate(self.conn, presented, successor, binding)
     }
 
@@ -314,10 +305,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// assert!(rotated.is_some());
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn transaction<T, E>(
-        &mut self,
-        work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>,
-    ) -> Result<T, E>
+    pub fn transaction<T, E>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error>,
     {
@@ -358,7 +346,6 @@ impl<'conn> RefreshTokenRepository<'conn> {
 
 impl fmt::Debug for RefreshTokenRepository<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshTokenRepository")
-            .finish_non_exhaustive()
+        f.debug_struct("RefreshTokenRepository").finish_non_exhaustive()
     }
 }

@@ -60,11 +60,7 @@ pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid) -> Result<us
 }
 
 /// Spares the live token of the session that `keep` belongs to, if one is named.
-pub(crate) fn revoke_user(
-    conn: &mut PgConnection,
-    user_id: Uuid,
-    keep: Option<Uuid>,
-) -> Result<usize> {
+pub(crate) fn revoke_user(conn: &mut PgConnection, user_id: Uuid, keep: Option<Uuid>) -> Result<usize> {
     let reason = match keep {
         Some(_) => RevokedReason::OthersRevoked,
         None => RevokedReason::UserRevoked,

@@ -66,15 +66,7 @@ impl ToSql<Text, Pg> for RevokedReason {
 impl FromSql<Text, Pg> for RevokedReason {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
         let text = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
-        let known = [
-            Self::TokenRevoked,
-            Self::ChainRevoked,
-            Self::UserRevoked,
-            Self::OthersRevoked,
-        ];
-        Ok(known
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
-            .unwrap_or(Self::Unrecognized))
+        let known = [Self::TokenRevoked, Self::ChainRevoked, Self::UserRevoked, Self::OthersRevoked];
+        Ok(known.into_iter().find(|reason| reason.as_str() == text).unwrap_or(Self::Unrecognized))
     }
 }

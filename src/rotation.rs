@@ -73,11 +73,7 @@ pub(crate) fn write_successor(
     successor: &Successor,
     judged_at: Option<DateTime<Utc>>,
 ) -> Result<Option<RefreshToken>> {
-    let statement = Rotate {
-        successor,
-        predecessor_id: token.id,
-        judged_at,
-    };
+    let statement = Rotate { successor, predecessor_id: token.id, judged_at };
     let (now, written): (DateTime<Utc>, Option<RefreshToken>) = statement.get_result(conn)?;
     if written.is_none() && successor.expires_at <= now {
         let field = "successor.expires_at";
@@ -94,10 +90,7 @@ fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -
     let made: Option<(RefreshToken, bool)> = refresh_tokens::table
         .find(successor.id)
         .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
-        .select((
-            RefreshToken::as_select(),
-            refresh_tokens::expires_at.gt(clock_timestamp()),
-        ))
+        .select((RefreshToken::as_select(), refresh_tokens::expires_at.gt(clock_timestamp())))
         .first(conn)
         .optional()?;
     Ok(match made {

@@ -116,11 +116,8 @@ mod tests {
     #[test]
     fn each_placeholder_stands_once_and_in_order() {
         for (sql, binds) in [(CREATE, 6), (ROTATE, 6)] {
-            let numbers: Vec<&str> = sql
-                .split('$')
-                .skip(1)
-                .map(|rest| &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap()])
-                .collect();
+            let numbers: Vec<&str> =
+                sql.split('$').skip(1).map(|rest| &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap()]).collect();
             let expected: Vec<String> = (1..=binds).map(|n: u32| n.to_string()).collect();
             assert_eq!(numbers, expected, "{sql}");
         }

@@ -70,10 +70,7 @@ impl TokenHash {
             return Err(InvalidInput::EmptyTokenHash);
         }
         if text.len() > Self::MAX_LEN {
-            return Err(InvalidInput::TokenHashTooLong {
-                length: text.len(),
-                max: Self::MAX_LEN,
-            });
+            return Err(InvalidInput::TokenHashTooLong { length: text.len(), max: Self::MAX_LEN });
         }
         if text.contains('\0') {
             return Err(InvalidInput::TokenHashContainsNul);

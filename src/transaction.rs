@@ -38,9 +38,7 @@ where
 
 fn aborted_or(error: DieselError) -> Error {
     match Error::from(error) {
-        Error::Database { message } if message.starts_with("current transaction is aborted") => {
-            Error::Aborted
-        }
+        Error::Database { message } if message.starts_with("current transaction is aborted") => Error::Aborted,
         other => other,
     }
 }
@@ -81,9 +79,7 @@ pub struct TokenTransaction<'conn> {
 
 impl<'conn> TokenTransaction<'conn> {
     fn new(conn: &'conn mut PgConnection) -> Self {
-        Self {
-            tokens: RefreshTokenRepository::new(conn),
-        }
+        Self { tokens: RefreshTokenRepository::new(conn) }
     }
 
     /// The connection, for the host's own writes in the same transaction.
@@ -153,11 +149,7 @@ impl<'conn> TokenTransaction<'conn> {
         if token.ends_at() <= judged_at {
             return Ok(None);
         }
-        Ok(Some(LockedToken {
-            conn,
-            token,
-            judged_at,
-        }))
+        Ok(Some(LockedToken { conn, token, judged_at }))
     }
 }
 
@@ -332,8 +324,6 @@ impl LockedToken<'_> {
 
 impl fmt::Debug for LockedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockedToken")
-            .field("token", &self.token)
-            .finish_non_exhaustive()
+        f.debug_struct("LockedToken").field("token", &self.token).finish_non_exhaustive()
     }
 }

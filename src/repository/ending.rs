@@ -158,11 +158,7 @@ impl RefreshTokenRepository<'_> {
     /// # let _ = there;
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_user_except(
-        &mut self,
-        user_id: Uuid,
-        keep_token_id: Uuid,
-    ) -> Result<usize> {
+    pub fn revoke_all_for_user_except(&mut self, user_id: Uuid, keep_token_id: Uuid) -> Result<usize> {
         not_nil("user_id", user_id)?;
         not_nil("keep_token_id", keep_token_id)?;
         revocation::revoke_user(self.conn, user_id, Some(keep_token_id))

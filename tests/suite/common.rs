@@ -1,9 +1,7 @@
 //! Steps that several tests take.
 
 use diesel::prelude::*;
-use refresh_tokens::{
-    Binding, RefreshToken, RefreshTokenRepository, Rotation, Successor, TokenHash,
-};
+use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Rotation, Successor, TokenHash};
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
 use refresh_tokens_support::{Database, reference};
 use uuid::Uuid;
@@ -31,15 +29,13 @@ pub(crate) fn rotate(by: By, conn: &mut PgConnection, presented: &TokenHash) -> 
     match by {
         By::Reference => {
             let new = new_hash(&successor_hash);
-            let rotated =
-                reference::rotate(conn, presented.expose(), &new, None).expect("it rotates");
+            let rotated = reference::rotate(conn, presented.expose(), &new, None).expect("it rotates");
             assert!(rotated.is_some(), "it is valid");
         }
         By::Library => {
             let successor = Successor::new(Uuid::new_v4(), successor_hash.clone(), in_days(30));
-            let outcome = RefreshTokenRepository::new(conn)
-                .rotate(presented, &successor, Binding::ANY)
-                .expect("it rotates");
+            let outcome =
+                RefreshTokenRepository::new(conn).rotate(presented, &successor, Binding::ANY).expect("it rotates");
             assert!(matches!(outcome, Rotation::Rotated(_)), "{outcome:?}");
         }
     }
@@ -47,17 +43,12 @@ pub(crate) fn rotate(by: By, conn: &mut PgConnection, presented: &TokenHash) -> 
 }
 
 pub(crate) fn create(conn: &mut PgConnection) -> RefreshToken {
-    RefreshTokenRepository::new(conn)
-        .create(&new_token())
-        .expect("it is new")
+    RefreshTokenRepository::new(conn).create(&new_token()).expect("it is new")
 }
 
 /// The row, whatever its state.
 pub(crate) fn row(conn: &mut PgConnection, hash: &TokenHash) -> RefreshToken {
-    RefreshTokenRepository::new(conn)
-        .get_by_hash(hash)
-        .expect("it can be read")
-        .expect("it exists")
+    RefreshTokenRepository::new(conn).get_by_hash(hash).expect("it can be read").expect("it exists")
 }
 
 pub(crate) fn is_valid(database: &Database, hash: &TokenHash) -> bool {

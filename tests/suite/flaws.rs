@@ -5,9 +5,7 @@ use std::cell::RefCell;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use refresh_tokens::{
-    Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
-};
+use refresh_tokens::{Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation};
 use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
 use uuid::Uuid;
@@ -15,10 +13,7 @@ use uuid::Uuid;
 use crate::common::{By, chain, create, expire, is_valid, new_hash, rotate, row};
 
 /// While h2 → h3 is being rotated, uncommitted, `revoke` is started on h1; does h3 survive it?
-fn successor_survives(
-    rotation_by: By,
-    revoke: impl FnOnce(&mut PgConnection, &RefreshToken) + Send + 'static,
-) -> bool {
+fn successor_survives(rotation_by: By, revoke: impl FnOnce(&mut PgConnection, &RefreshToken) + Send + 'static) -> bool {
     let database = Database::migrated();
     let mut conn = database.connect();
     let h1 = create(&mut conn);
@@ -82,12 +77,7 @@ fn flaw_2_also_where_one_session_is_kept() {
     let by_library = |conn: &mut PgConnection, h1: &RefreshToken| {
         let mut tokens = RefreshTokenRepository::new(conn);
         let user_id = h1.user_id;
-        let kept = tokens
-            .create(&NewRefreshToken {
-                user_id,
-                ..new_token()
-            })
-            .unwrap();
+        let kept = tokens.create(&NewRefreshToken { user_id, ..new_token() }).unwrap();
         assert_eq!(tokens.revoke_all_for_user_except(user_id, kept.id), Ok(3));
         assert_eq!(tokens.get_active_tokens_for_user(user_id).unwrap(), [kept]);
     };
@@ -107,10 +97,7 @@ fn flaw_3_naming_a_stale_token_kills_the_session_that_was_to_be_kept() {
     let stale = create(&mut conn);
     let live = rotate(By::Library, &mut conn, &stale.token_hash);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(
-        tokens.revoke_all_for_user_except(stale.user_id, stale.id),
-        Ok(1)
-    );
+    assert_eq!(tokens.revoke_all_for_user_except(stale.user_id, stale.id), Ok(1));
     assert!(is_valid(&database, &live));
 }
 
@@ -122,16 +109,9 @@ fn flaw_4_two_callers_in_autocommit_get_two_live_successors() {
     let presented = create(&mut first);
     let (h2, h3) = (fresh_hash(), fresh_hash());
     let hash = presented.token_hash.expose();
-    let lock = |conn| {
-        reference::get_valid_for_rotation(conn, hash, None)
-            .unwrap()
-            .unwrap()
-    };
+    let lock = |conn| reference::get_valid_for_rotation(conn, hash, None).unwrap().unwrap();
     let (seen_by_first, seen_by_second) = (lock(&mut first), lock(&mut second));
-    for (conn, seen, hash) in [
-        (&mut first, seen_by_first, &h2),
-        (&mut second, seen_by_second, &h3),
-    ] {
+    for (conn, seen, hash) in [(&mut first, seen_by_first, &h2), (&mut second, seen_by_second, &h3)] {
         let new = new_hash(hash);
         reference::insert_successor(conn, &seen, &new).unwrap();
         reference::mark_rotated(conn, seen.id, new.id).unwrap();
@@ -140,9 +120,7 @@ fn flaw_4_two_callers_in_autocommit_get_two_live_successors() {
     // One of them is out of reach of the reference's breach response, and within reach of ours.
     reference::revoke_token_chain(&mut first, presented.id).unwrap();
     assert!(is_valid(&database, &h2) ^ is_valid(&database, &h3));
-    RefreshTokenRepository::new(&mut first)
-        .revoke_token_chain(presented.id)
-        .unwrap();
+    RefreshTokenRepository::new(&mut first).revoke_token_chain(presented.id).unwrap();
     assert!(!is_valid(&database, &h2) && !is_valid(&database, &h3));
 
     let presented = create(&mut first);
@@ -159,10 +137,7 @@ fn flaw_4_two_callers_in_autocommit_get_two_live_successors() {
         })
         .unwrap();
     let late = late.take().expect("it was started").join().unwrap();
-    assert!(
-        matches!(late, Ok(Rotation::Refused(Refusal::Reused(_)))),
-        "{late:?}"
-    );
+    assert!(matches!(late, Ok(Rotation::Refused(Refusal::Reused(_)))), "{late:?}");
     assert!(is_valid(&database, &h2));
 }
 
@@ -173,8 +148,7 @@ fn flaw_6_reuse_reported_as_an_error_undoes_its_own_breach_response() {
 
     let hashes = chain(&mut conn, 2);
     let outcome: Result<(), diesel::result::Error> = conn.transaction(|conn| {
-        let stale =
-            reference::check_token_reuse(conn, hashes[0].expose())?.expect("it was rotated");
+        let stale = reference::check_token_reuse(conn, hashes[0].expose())?.expect("it was rotated");
         assert_eq!(reference::revoke_token_chain(conn, stale.id)?, 2);
         Err(diesel::result::Error::RollbackTransaction) // "reuse detected"
     });
@@ -200,24 +174,14 @@ fn expired_during_the_wait_is_accepted(
     let database = Database::migrated();
     let mut conn = database.connect();
     let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(1_500);
-    let token = RefreshTokenRepository::new(&mut conn)
-        .create(&NewRefreshToken {
-            expires_at,
-            ..new_token()
-        })
-        .unwrap();
+    let token = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { expires_at, ..new_token() }).unwrap();
     let pid = race::pid(&mut conn);
     let presenter = RefCell::new(None);
     let hash = token.token_hash.clone();
     conn.transaction(|conn| {
         reference::get_valid_for_rotation(conn, hash.expose(), None)?.expect("it is valid");
-        presenter.replace(Some(race::start_blocked(&database, pid, move |conn| {
-            present(conn, &token)
-        })));
-        assert!(
-            race::now(conn) < expires_at,
-            "it was valid when the wait began"
-        );
+        presenter.replace(Some(race::start_blocked(&database, pid, move |conn| present(conn, &token))));
+        assert!(race::now(conn) < expires_at, "it was valid when the wait began");
         race::wait_until(conn, expires_at);
         QueryResult::Ok(())
     })
@@ -229,14 +193,10 @@ fn expired_during_the_wait_is_accepted(
 fn flaw_7_expiry_is_judged_before_the_wait_for_the_lock() {
     assert!(expired_during_the_wait_is_accepted(|conn, token| {
         let new = new_hash(&fresh_hash());
-        reference::rotate(conn, token.token_hash.expose(), &new, None)
-            .unwrap()
-            .is_some()
+        reference::rotate(conn, token.token_hash.expose(), &new, None).unwrap().is_some()
     }));
     assert!(!expired_during_the_wait_is_accepted(|conn, token| {
-        let outcome = RefreshTokenRepository::new(conn)
-            .rotate(&token.token_hash, &successor(), Binding::ANY)
-            .unwrap();
+        let outcome = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor(), Binding::ANY).unwrap();
         assert_eq!(outcome, Rotation::Refused(Refusal::Expired(token.clone())));
         false
     }));
@@ -259,9 +219,7 @@ fn flaw_8_none_means_five_things() {
 
     let reused = chain(&mut conn, 2).swap_remove(0);
     let revoked = create(&mut conn);
-    RefreshTokenRepository::new(&mut conn)
-        .revoke(revoked.id)
-        .unwrap();
+    RefreshTokenRepository::new(&mut conn).revoke(revoked.id).unwrap();
     let expired = create(&mut conn);
     expire(&mut conn, &expired.token_hash, 1);
     let foreign = create(&mut conn);
@@ -275,10 +233,7 @@ fn flaw_8_none_means_five_things() {
         (expired.token_hash, None),
     ] {
         let new = new_hash(&fresh_hash());
-        assert_eq!(
-            reference::rotate(&mut conn, hash.expose(), &new, user).unwrap(),
-            None
-        );
+        assert_eq!(reference::rotate(&mut conn, hash.expose(), &new, user).unwrap(), None);
         let binding = user.map_or(Binding::ANY, Binding::user);
         let mut tokens = RefreshTokenRepository::new(&mut conn);
         match tokens.rotate(&hash, &successor(), binding).unwrap() {
@@ -331,16 +286,9 @@ fn flaw_12_a_cyclic_chain_is_never_walked_to_its_end() {
     let (first, last) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[2]));
     reference::mark_rotated(&mut conn, last.id, first.id).unwrap();
 
-    sql_query("SET statement_timeout = '500ms'")
-        .execute(&mut conn)
-        .unwrap();
+    sql_query("SET statement_timeout = '500ms'").execute(&mut conn).unwrap();
     let endless = reference::revoke_token_chain(&mut conn, first.id);
-    assert!(
-        endless
-            .unwrap_err()
-            .to_string()
-            .contains("statement timeout")
-    );
+    assert!(endless.unwrap_err().to_string().contains("statement timeout"));
 
     let revoked = RefreshTokenRepository::new(&mut conn).revoke_token_chain(last.id);
     assert_eq!(revoked, Ok(3));

@@ -4,8 +4,8 @@ use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, MAX_EXPIRY, NewRefreshToken, NewSession, RefreshToken,
-    RefreshTokenRepository, Successor, TokenHash,
+    Binding, Error, InvalidInput, MAX_EXPIRY, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository,
+    Successor, TokenHash,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::race;
@@ -14,11 +14,7 @@ use uuid::Uuid;
 use crate::common::create;
 
 fn all_rows(conn: &mut PgConnection) -> Vec<RefreshToken> {
-    dsl::refresh_tokens
-        .order(dsl::id)
-        .select(RefreshToken::as_select())
-        .load(conn)
-        .unwrap()
+    dsl::refresh_tokens.order(dsl::id).select(RefreshToken::as_select()).load(conn).unwrap()
 }
 
 fn nil(field: &'static str) -> Error {
@@ -36,10 +32,7 @@ fn too_far(field: &'static str) -> Error {
 #[test]
 fn a_hash_is_judged_when_it_is_made() {
     assert_eq!(TokenHash::new(""), Err(InvalidInput::EmptyTokenHash));
-    assert_eq!(
-        TokenHash::new("a\0b"),
-        Err(InvalidInput::TokenHashContainsNul)
-    );
+    assert_eq!(TokenHash::new("a\0b"), Err(InvalidInput::TokenHashContainsNul));
     let length = TokenHash::MAX_LEN + 1;
     let max = TokenHash::MAX_LEN;
     let too_long = Err(InvalidInput::TokenHashTooLong { length, max });
@@ -49,10 +42,7 @@ fn a_hash_is_judged_when_it_is_made() {
     let mut conn = connection();
     for text in ["x".repeat(max), "🔑".repeat(max / 4), " '\\\"\n".to_owned()] {
         let token_hash = TokenHash::new(text).unwrap();
-        let new = NewRefreshToken {
-            token_hash: token_hash.clone(),
-            ..new_token()
-        };
+        let new = NewRefreshToken { token_hash: token_hash.clone(), ..new_token() };
         let mut tokens = RefreshTokenRepository::new(&mut conn);
         let created = tokens.create(&new).unwrap();
         assert_eq!(tokens.get_by_hash(&token_hash).unwrap(), Some(created));
@@ -63,67 +53,29 @@ fn a_hash_is_judged_when_it_is_made() {
 fn create_refuses_nil_ids_and_impossible_expiries() {
     let mut conn = connection();
     let nil_id = Uuid::nil();
-    let expires = |expires_at| NewRefreshToken {
-        expires_at,
-        ..new_token()
-    };
-    let session = |end| NewRefreshToken {
-        session: NewSession::default().expires_at(end),
-        ..new_token()
-    };
+    let expires = |expires_at| NewRefreshToken { expires_at, ..new_token() };
+    let session = |end| NewRefreshToken { session: NewSession::default().expires_at(end), ..new_token() };
     let a_second_ago = race::now(&mut conn) - Duration::seconds(1);
     let too_late = MAX_EXPIRY + Duration::nanoseconds(1);
     for (new, error) in [
-        (
-            NewRefreshToken {
-                id: nil_id,
-                ..new_token()
-            },
-            nil("id"),
-        ),
-        (
-            NewRefreshToken {
-                user_id: nil_id,
-                ..new_token()
-            },
-            nil("user_id"),
-        ),
-        (
-            NewRefreshToken {
-                active_org_id: nil_id,
-                ..new_token()
-            },
-            nil("active_org_id"),
-        ),
+        (NewRefreshToken { id: nil_id, ..new_token() }, nil("id")),
+        (NewRefreshToken { user_id: nil_id, ..new_token() }, nil("user_id")),
+        (NewRefreshToken { active_org_id: nil_id, ..new_token() }, nil("active_org_id")),
         (expires(a_second_ago), not_in_future("expires_at")),
-        (
-            expires(DateTime::<Utc>::MIN_UTC),
-            not_in_future("expires_at"),
-        ),
+        (expires(DateTime::<Utc>::MIN_UTC), not_in_future("expires_at")),
         (expires(DateTime::UNIX_EPOCH), not_in_future("expires_at")),
         (expires(too_late), too_far("expires_at")),
         (expires(DateTime::<Utc>::MAX_UTC), too_far("expires_at")),
         (session(a_second_ago), not_in_future("session.expires_at")),
-        (
-            session(DateTime::<Utc>::MIN_UTC),
-            not_in_future("session.expires_at"),
-        ),
-        (
-            session(DateTime::<Utc>::MAX_UTC),
-            too_far("session.expires_at"),
-        ),
+        (session(DateTime::<Utc>::MIN_UTC), not_in_future("session.expires_at")),
+        (session(DateTime::<Utc>::MAX_UTC), too_far("session.expires_at")),
     ] {
-        assert_eq!(
-            RefreshTokenRepository::new(&mut conn).create(&new),
-            Err(error)
-        );
+        assert_eq!(RefreshTokenRepository::new(&mut conn).create(&new), Err(error));
     }
     assert_eq!(all_rows(&mut conn), []);
 
     let longest = expires(MAX_EXPIRY);
-    let created = RefreshTokenRepository::new(&mut conn)
-        .create(&longest)
-        .unwrap();
+    let created = RefreshTokenRepository::new(&mut conn).create(&longest).unwrap();
     assert_eq!(created.expires_at, MAX_EXPIRY);
 }
 
@@ -136,46 +88,20 @@ fn rotate_refuses_nil_ids_and_impossible_expiries() {
     let a_second_ago = race::now(&mut conn) - Duration::seconds(1);
     let field = "successor.expires_at";
     for (successor, binding, error) in [
-        (
-            Successor::new(Uuid::nil(), fresh_hash(), in_days(1)),
-            Binding::ANY,
-            nil("successor.id"),
-        ),
-        (
-            successor().active_org_id(Uuid::nil()),
-            Binding::ANY,
-            nil("successor.active_org_id"),
-        ),
-        (
-            successor(),
-            Binding::user(Uuid::nil()),
-            nil("binding.user_id"),
-        ),
-        (
-            successor(),
-            Binding::ANY.org(Uuid::nil()),
-            nil("binding.org_id"),
-        ),
+        (Successor::new(Uuid::nil(), fresh_hash(), in_days(1)), Binding::ANY, nil("successor.id")),
+        (successor().active_org_id(Uuid::nil()), Binding::ANY, nil("successor.active_org_id")),
+        (successor(), Binding::user(Uuid::nil()), nil("binding.user_id")),
+        (successor(), Binding::ANY.org(Uuid::nil()), nil("binding.org_id")),
         (expires(a_second_ago), Binding::ANY, not_in_future(field)),
-        (
-            expires(DateTime::<Utc>::MIN_UTC),
-            Binding::ANY,
-            not_in_future(field),
-        ),
-        (
-            expires(DateTime::<Utc>::MAX_UTC),
-            Binding::ANY,
-            too_far(field),
-        ),
+        (expires(DateTime::<Utc>::MIN_UTC), Binding::ANY, not_in_future(field)),
+        (expires(DateTime::<Utc>::MAX_UTC), Binding::ANY, too_far(field)),
     ] {
         let mut tokens = RefreshTokenRepository::new(&mut conn);
         let outcome = tokens.rotate(&token.token_hash, &successor, binding);
         assert_eq!(outcome, Err(error.clone()));
-        let locked = tokens.transaction(|tx| {
-            match tx.get_valid_for_rotation(&token.token_hash, binding)? {
-                Some(locked) => locked.rotate_to(&successor).map(Some),
-                None => Ok(None),
-            }
+        let locked = tokens.transaction(|tx| match tx.get_valid_for_rotation(&token.token_hash, binding)? {
+            Some(locked) => locked.rotate_to(&successor).map(Some),
+            None => Ok(None),
         });
         assert_eq!(locked, Err(error));
     }
@@ -192,26 +118,14 @@ fn the_other_verbs_refuse_nil_ids() {
     assert_eq!(tokens.revoke(nil_id), Err(nil("token_id")));
     assert_eq!(tokens.revoke_token_chain(nil_id), Err(nil("token_id")));
     assert_eq!(tokens.revoke_all_for_user(nil_id), Err(nil("user_id")));
-    assert_eq!(
-        tokens.revoke_all_for_user_except(nil_id, some),
-        Err(nil("user_id"))
-    );
-    assert_eq!(
-        tokens.revoke_all_for_user_except(some, nil_id),
-        Err(nil("keep_token_id"))
-    );
-    assert_eq!(
-        tokens.get_active_tokens_for_user(nil_id),
-        Err(nil("user_id"))
-    );
+    assert_eq!(tokens.revoke_all_for_user_except(nil_id, some), Err(nil("user_id")));
+    assert_eq!(tokens.revoke_all_for_user_except(some, nil_id), Err(nil("keep_token_id")));
+    assert_eq!(tokens.get_active_tokens_for_user(nil_id), Err(nil("user_id")));
     let valid = tokens.get_valid_by_hash(&fresh_hash(), Binding::user(nil_id));
     assert_eq!(valid, Err(nil("binding.user_id")));
     assert_eq!(all_rows(&mut conn), before);
     // The greatest UUID is a UUID like any other.
-    assert_eq!(
-        RefreshTokenRepository::new(&mut conn).revoke(Uuid::max()),
-        Ok(false)
-    );
+    assert_eq!(RefreshTokenRepository::new(&mut conn).revoke(Uuid::max()), Ok(false));
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::sync::{Arc, Barrier};
 
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{
-    Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
-};
+use refresh_tokens::{Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation};
 use refresh_tokens_support::doc::{connection, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
 
@@ -27,11 +25,7 @@ fn sessions_with_two_live_tokens(conn: &mut PgConnection) -> usize {
 }
 
 fn all_rows(conn: &mut PgConnection) -> Vec<RefreshToken> {
-    dsl::refresh_tokens
-        .order(dsl::id)
-        .select(RefreshToken::as_select())
-        .load(conn)
-        .unwrap()
+    dsl::refresh_tokens.order(dsl::id).select(RefreshToken::as_select()).load(conn).unwrap()
 }
 
 #[test]
@@ -41,35 +35,20 @@ fn invariants_1_and_2_of_many_presenters_one_gets_a_successor() {
     let start = Arc::new(Barrier::new(8));
     let presenters: Vec<_> = (0..8)
         .map(|_| {
-            let (mut conn, start, hash) = (
-                database.connect(),
-                Arc::clone(&start),
-                token.token_hash.clone(),
-            );
+            let (mut conn, start, hash) = (database.connect(), Arc::clone(&start), token.token_hash.clone());
             std::thread::spawn(move || {
                 start.wait();
                 RefreshTokenRepository::new(&mut conn).rotate(&hash, &successor(), Binding::ANY)
             })
         })
         .collect();
-    let outcomes: Vec<Rotation> = presenters
-        .into_iter()
-        .map(|presenter| presenter.join().unwrap().unwrap())
-        .collect();
-    let rotated = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, Rotation::Rotated(_)));
-    let reused = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, Rotation::Refused(Refusal::Reused(_))));
+    let outcomes: Vec<Rotation> = presenters.into_iter().map(|presenter| presenter.join().unwrap().unwrap()).collect();
+    let rotated = outcomes.iter().filter(|outcome| matches!(outcome, Rotation::Rotated(_)));
+    let reused = outcomes.iter().filter(|outcome| matches!(outcome, Rotation::Refused(Refusal::Reused(_))));
     assert_eq!((rotated.count(), reused.count()), (1, 7));
     let mut conn = database.connect();
     assert_eq!(sessions_with_two_live_tokens(&mut conn), 0);
-    assert_eq!(
-        all_rows(&mut conn).len(),
-        2,
-        "the losers left nothing behind"
-    );
+    assert_eq!(all_rows(&mut conn).len(), 2, "the losers left nothing behind");
 }
 
 /// `rotate` is stopped between its lock and its write by a host's transaction that holds the lock: the second
@@ -93,10 +72,7 @@ fn invariant_2_the_lock_is_held_until_commit() {
         })
         .unwrap();
     let second = second.take().expect("it was started").join().unwrap();
-    assert!(
-        matches!(second, Ok(Rotation::Refused(Refusal::Reused(_)))),
-        "{second:?}"
-    );
+    assert!(matches!(second, Ok(Rotation::Refused(Refusal::Reused(_)))), "{second:?}");
 }
 
 /// A pass whose every row was revoked by somebody else while it waited has revoked nothing, and yet one of them had
@@ -181,10 +157,7 @@ fn invariant_3_a_rotation_that_waits_for_a_revocation_is_refused() {
         })
         .unwrap();
         let outcome = rotation.take().expect("it was started").join().unwrap();
-        assert!(
-            matches!(outcome, Ok(Rotation::Refused(Refusal::Revoked(_)))),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Revoked(_)))), "{outcome:?}");
     }
 }
 
@@ -209,10 +182,7 @@ fn invariant_3_a_chain_that_grows_while_it_is_revoked() {
             QueryResult::Ok(rotate(By::Library, conn, &fourth))
         })
         .unwrap();
-    assert_eq!(
-        revocation.take().expect("it was started").join().unwrap(),
-        Ok(5)
-    );
+    assert_eq!(revocation.take().expect("it was started").join().unwrap(), Ok(5));
     assert!(!is_valid(&database, &last));
 }
 
@@ -221,9 +191,7 @@ fn invariant_4_a_refusal_changes_nothing() {
     let mut conn = connection();
     let reused = chain(&mut conn, 2).swap_remove(0);
     let revoked = create(&mut conn);
-    RefreshTokenRepository::new(&mut conn)
-        .revoke(revoked.id)
-        .unwrap();
+    RefreshTokenRepository::new(&mut conn).revoke(revoked.id).unwrap();
     let expired = create(&mut conn);
     expire(&mut conn, &expired.token_hash, 1);
     let foreign = create(&mut conn);
@@ -243,8 +211,7 @@ fn invariant_4_a_refusal_changes_nothing() {
         let mut tokens = RefreshTokenRepository::new(&mut conn);
         let outcome = tokens.rotate(hash, &successor(), binding).unwrap();
         assert!(matches!(outcome, Rotation::Refused(_)), "{outcome:?}");
-        let locked = tokens
-            .transaction(|tx| Ok::<_, Error>(tx.get_valid_for_rotation(hash, binding)?.is_some()));
+        let locked = tokens.transaction(|tx| Ok::<_, Error>(tx.get_valid_for_rotation(hash, binding)?.is_some()));
         assert_eq!(locked, Ok(false));
     }
     assert_eq!(all_rows(&mut conn), before);
@@ -261,22 +228,15 @@ fn invariant_5_clean_up_revives_nothing() {
     // The middle and the start go first, whatever their order in the chain.
     for gone in [2, 0] {
         expire(&mut conn, &hashes[gone], 2);
-        assert_eq!(
-            RefreshTokenRepository::new(&mut conn).cleanup_expired(1),
-            Ok(1)
-        );
+        assert_eq!(RefreshTokenRepository::new(&mut conn).cleanup_expired(1), Ok(1));
     }
     for spent in [&hashes[1], &hashes[3], &revoked.token_hash] {
         assert!(!is_valid(&database, spent));
-        let outcome =
-            RefreshTokenRepository::new(&mut conn).rotate(spent, &successor(), Binding::ANY);
+        let outcome = RefreshTokenRepository::new(&mut conn).rotate(spent, &successor(), Binding::ANY);
         assert!(matches!(outcome, Ok(Rotation::Refused(_))), "{outcome:?}");
     }
     let stale = row(&mut conn, &hashes[1]);
-    assert_eq!(
-        RefreshTokenRepository::new(&mut conn).revoke_token_chain(stale.id),
-        Ok(3)
-    );
+    assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(stale.id), Ok(3));
     assert!(!is_valid(&database, &hashes[4]));
 }
 
@@ -286,24 +246,14 @@ fn invariant_6_the_same_request_gets_the_same_answer() {
     let token = create(&mut conn);
     let successor = successor();
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let first = tokens
-        .rotate(&token.token_hash, &successor, Binding::ANY)
-        .unwrap();
+    let first = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
     assert!(matches!(first, Rotation::Rotated(_)));
     for _ in 0..3 {
-        assert_eq!(
-            tokens
-                .rotate(&token.token_hash, &successor, Binding::ANY)
-                .unwrap(),
-            first
-        );
+        assert_eq!(tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap(), first);
     }
     let wrong = Binding::user(uuid::Uuid::new_v4());
     let outcome = tokens.rotate(&token.token_hash, &successor, wrong).unwrap();
-    assert!(
-        matches!(outcome, Rotation::Refused(Refusal::Reused(_))),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
     assert_eq!(all_rows(&mut conn).len(), 2);
 }
 
@@ -314,12 +264,9 @@ fn invariant_6_also_after_the_presented_token_expired() {
     let token = create(&mut conn);
     let successor = successor();
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let first = tokens
-        .rotate(&token.token_hash, &successor, Binding::ANY)
-        .unwrap();
+    let first = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
     expire(&mut conn, &token.token_hash, 1);
-    let again =
-        RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &successor, Binding::ANY);
+    let again = RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &successor, Binding::ANY);
     assert_eq!(again.unwrap(), first);
 }
 
@@ -333,11 +280,7 @@ fn invariant_6_two_equal_requests_at_once_make_one_successor() {
     let second = RefCell::new(None);
     let first = conn
         .transaction(|conn| {
-            let first = RefreshTokenRepository::new(conn).rotate(
-                &token.token_hash,
-                &successor,
-                Binding::ANY,
-            )?;
+            let first = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY)?;
             let (hash, successor) = (token.token_hash.clone(), successor.clone());
             second.replace(Some(race::start_blocked(&database, pid, move |conn| {
                 RefreshTokenRepository::new(conn).rotate(&hash, &successor, Binding::ANY)
@@ -353,25 +296,17 @@ fn invariant_6_two_equal_requests_at_once_make_one_successor() {
 #[test]
 fn invariant_6_ends_with_the_successors_life() {
     let mut conn = connection();
-    let outcome_after =
-        |conn: &mut PgConnection, end: &dyn Fn(&mut PgConnection, &RefreshToken, &RefreshToken)| {
-            let token = create(conn);
-            let successor = successor();
-            let mut tokens = RefreshTokenRepository::new(conn);
-            let Rotation::Rotated(made) = tokens
-                .rotate(&token.token_hash, &successor, Binding::ANY)
-                .unwrap()
-            else {
-                panic!("it is valid");
-            };
-            end(conn, &token, &made);
-            let outcome = RefreshTokenRepository::new(conn).rotate(
-                &token.token_hash,
-                &successor,
-                Binding::ANY,
-            );
-            (token.id, made.id, outcome.unwrap())
+    let outcome_after = |conn: &mut PgConnection, end: &dyn Fn(&mut PgConnection, &RefreshToken, &RefreshToken)| {
+        let token = create(conn);
+        let successor = successor();
+        let mut tokens = RefreshTokenRepository::new(conn);
+        let Rotation::Rotated(made) = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap() else {
+            panic!("it is valid");
         };
+        end(conn, &token, &made);
+        let outcome = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY);
+        (token.id, made.id, outcome.unwrap())
+    };
 
     let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
         RefreshTokenRepository::new(conn).revoke(made.id).unwrap();
@@ -383,9 +318,7 @@ fn invariant_6_ends_with_the_successors_life() {
     });
     assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == presented));
 
-    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
-        expire(conn, &made.token_hash, 1)
-    });
+    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| expire(conn, &made.token_hash, 1));
     assert!(matches!(outcome, Rotation::Refused(Refusal::Expired(token)) if token.id == made));
 
     let (presented, _, outcome) = outcome_after(&mut conn, &|conn, _, made| {
@@ -399,26 +332,16 @@ fn invariant_6_ends_with_the_successors_life() {
 fn invariant_6_needs_both_id_and_hash() {
     let mut conn = connection();
     let token = create(&mut conn);
-    let asked = NewRefreshToken {
-        user_id: token.user_id,
-        ..new_token()
-    };
+    let asked = NewRefreshToken { user_id: token.user_id, ..new_token() };
     let in_days = asked.expires_at;
     let made = refresh_tokens::Successor::new(asked.id, asked.token_hash.clone(), in_days);
     let other_hash = refresh_tokens::Successor::new(asked.id, new_token().token_hash, in_days);
     let other_id = refresh_tokens::Successor::new(new_token().id, asked.token_hash, in_days);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let _ = tokens
-        .rotate(&token.token_hash, &made, Binding::ANY)
-        .unwrap();
+    let _ = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
     for other in [other_hash, other_id] {
-        let outcome = tokens
-            .rotate(&token.token_hash, &other, Binding::ANY)
-            .unwrap();
-        assert!(
-            matches!(outcome, Rotation::Refused(Refusal::Reused(_))),
-            "{outcome:?}"
-        );
+        let outcome = tokens.rotate(&token.token_hash, &other, Binding::ANY).unwrap();
+        assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
     }
 }
 
@@ -428,25 +351,13 @@ fn invariant_8_the_databases_clock_decides() {
     let database = Database::migrated();
     let mut conn = database.connect();
     let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(300);
-    let token = RefreshTokenRepository::new(&mut conn)
-        .create(&NewRefreshToken {
-            expires_at,
-            ..new_token()
-        })
-        .unwrap();
+    let token = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { expires_at, ..new_token() }).unwrap();
     // Inside one transaction, whose now() stands still before the expiry.
     let outcome = conn.transaction(|conn| {
-        assert!(
-            RefreshTokenRepository::new(conn)
-                .get_valid_by_hash(&token.token_hash, Binding::ANY)?
-                .is_some()
-        );
+        assert!(RefreshTokenRepository::new(conn).get_valid_by_hash(&token.token_hash, Binding::ANY)?.is_some());
         race::wait_until(conn, expires_at);
         let mut tokens = RefreshTokenRepository::new(conn);
-        assert_eq!(
-            tokens.get_valid_by_hash(&token.token_hash, Binding::ANY)?,
-            None
-        );
+        assert_eq!(tokens.get_valid_by_hash(&token.token_hash, Binding::ANY)?, None);
         assert_eq!(tokens.get_active_tokens_for_user(token.user_id)?, []);
         tokens.rotate(&token.token_hash, &successor(), Binding::ANY)
     });

@@ -14,10 +14,7 @@ use uuid::Uuid;
 
 use crate::common::{By, chain, new_hash, rotate, row};
 
-const NAMES: [&str; 2] = [
-    "2026-11-23-000001_refresh_tokens",
-    "2026-11-23-000002_adopted_rotations",
-];
+const NAMES: [&str; 2] = ["2026-11-23-000001_refresh_tokens", "2026-11-23-000002_adopted_rotations"];
 
 fn tables(conn: &mut PgConnection) -> Vec<String> {
     #[derive(QueryableByName)]
@@ -25,11 +22,10 @@ fn tables(conn: &mut PgConnection) -> Vec<String> {
         #[diesel(sql_type = Text)]
         tablename: String,
     }
-    let rows: Vec<Row> = sql_query(
-        "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1",
-    )
-    .load(conn)
-    .expect("the catalog can be read");
+    let rows: Vec<Row> =
+        sql_query("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1")
+            .load(conn)
+            .expect("the catalog can be read");
     rows.into_iter().map(|row| row.tablename).collect()
 }
 
@@ -49,10 +45,7 @@ fn up_down_and_up_again() {
         assert_eq!(migrate(&mut conn).unwrap(), NAMES);
         assert_eq!(migrate(&mut conn).unwrap(), [""; 0]);
         assert_eq!(verify(&mut conn), Ok(()));
-        assert_eq!(
-            tables(&mut conn),
-            ["refresh_tokens", "refresh_tokens_migrations"]
-        );
+        assert_eq!(tables(&mut conn), ["refresh_tokens", "refresh_tokens_migrations"]);
         let reverted = revert(&mut conn).unwrap();
         assert_eq!(reverted, [NAMES[1], NAMES[0]]);
         assert_eq!(tables(&mut conn), [""; 0]);
@@ -67,8 +60,7 @@ fn many_processes_migrate_at_once() {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let (mut conn, start) = (database.connect(), Arc::clone(&start));
-                let isolation =
-                    format!("SET default_transaction_isolation = '{default_isolation}'");
+                let isolation = format!("SET default_transaction_isolation = '{default_isolation}'");
                 conn.batch_execute(&isolation).unwrap();
                 std::thread::spawn(move || {
                     start.wait();
@@ -76,10 +68,7 @@ fn many_processes_migrate_at_once() {
                 })
             })
             .collect();
-        let applied: Vec<String> = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap().unwrap())
-            .collect();
+        let applied: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap().unwrap()).collect();
         assert_eq!(applied, NAMES, "each once: {default_isolation}");
         assert_eq!(verify(&mut database.connect()), Ok(()));
     }
@@ -104,10 +93,7 @@ fn it_works_inside_the_hosts_transaction() {
 fn host_migrations(folder: &std::path::Path) -> FileBasedMigrations {
     let migration = folder.join("2026-11-23-000001_accounts");
     std::fs::create_dir_all(&migration).expect("the folder can be made");
-    for (file, sql) in [
-        ("up.sql", "CREATE TABLE accounts (id int)"),
-        ("down.sql", "DROP TABLE accounts"),
-    ] {
+    for (file, sql) in [("up.sql", "CREATE TABLE accounts (id int)"), ("down.sql", "DROP TABLE accounts")] {
         std::fs::write(migration.join(file), sql).expect("the file can be written");
     }
     FileBasedMigrations::from_path(folder).expect("the folder holds migrations")
@@ -115,17 +101,11 @@ fn host_migrations(folder: &std::path::Path) -> FileBasedMigrations {
 
 #[test]
 fn the_hosts_migrations_and_ours_leave_each_other_alone() {
-    let folder =
-        std::env::temp_dir().join(format!("refresh-tokens-host-{}", Uuid::new_v4().simple()));
+    let folder = std::env::temp_dir().join(format!("refresh-tokens-host-{}", Uuid::new_v4().simple()));
     let host = || host_migrations(&folder);
     let database = Database::empty();
     let mut conn = database.connect();
-    let all = [
-        "__diesel_schema_migrations",
-        "accounts",
-        "refresh_tokens",
-        "refresh_tokens_migrations",
-    ];
+    let all = ["__diesel_schema_migrations", "accounts", "refresh_tokens", "refresh_tokens_migrations"];
 
     assert_eq!(conn.run_pending_migrations(host()).unwrap().len(), 1);
     assert_eq!(migrate(&mut conn).unwrap(), NAMES);
@@ -134,10 +114,7 @@ fn the_hosts_migrations_and_ours_leave_each_other_alone() {
     conn.revert_last_migration(host()).unwrap();
     conn.run_next_migration(host()).unwrap();
     conn.revert_all_migrations(host()).unwrap();
-    assert_eq!(
-        tables(&mut conn),
-        ["__diesel_schema_migrations", all[2], all[3]]
-    );
+    assert_eq!(tables(&mut conn), ["__diesel_schema_migrations", all[2], all[3]]);
     assert_eq!(verify(&mut conn), Ok(()));
     // Ours, with theirs in place.
     conn.run_pending_migrations(host()).unwrap();
@@ -155,10 +132,7 @@ fn a_schema_of_any_name_will_do() {
     let name = format!("{} \"Odd\" name", home.schema());
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     let mut conn = home.connect();
-    conn.batch_execute(&format!(
-        "CREATE SCHEMA {quoted}; SET search_path = {quoted}"
-    ))
-    .unwrap();
+    conn.batch_execute(&format!("CREATE SCHEMA {quoted}; SET search_path = {quoted}")).unwrap();
     assert_eq!(migrate(&mut conn).unwrap(), NAMES);
     assert_eq!(verify(&mut conn), Ok(()));
     let hashes = chain(&mut conn, 2);
@@ -174,15 +148,10 @@ fn a_schema_of_any_name_will_do() {
         next.id, last.user_id, next.token_hash, last.active_org_id, next.id, last.id
     ))
     .unwrap();
-    conn.batch_execute(&format!("SET search_path = {quoted}"))
-        .unwrap();
+    conn.batch_execute(&format!("SET search_path = {quoted}")).unwrap();
     let first = row(&mut conn, &hashes[0]);
-    assert_eq!(
-        RefreshTokenRepository::new(&mut conn).revoke_token_chain(first.id),
-        Ok(3)
-    );
-    conn.batch_execute(&format!("DROP SCHEMA {quoted} CASCADE"))
-        .unwrap();
+    assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(first.id), Ok(3));
+    conn.batch_execute(&format!("DROP SCHEMA {quoted} CASCADE")).unwrap();
 }
 
 #[test]
@@ -206,67 +175,28 @@ fn the_plain_sql_is_all_another_tool_needs() {
 #[test]
 fn verify_names_what_differs_and_how_to_mend_it() {
     for (break_it, said) in [
-        (
-            "DROP INDEX refresh_tokens_user_id_idx",
-            "CREATE INDEX CONCURRENTLY refresh_tokens_user_id_idx",
-        ),
-        (
-            "DROP INDEX refresh_tokens_session_id_idx",
-            "refresh_tokens_session_id_idx",
-        ),
-        (
-            "DROP INDEX refresh_tokens_expires_at_idx",
-            "refresh_tokens_expires_at_idx",
-        ),
-        (
-            "ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_token_hash_key",
-            "UNIQUE (token_hash)",
-        ),
-        (
-            "ALTER TABLE refresh_tokens RENAME CONSTRAINT refresh_tokens_pkey TO pk",
-            "RENAME CONSTRAINT",
-        ),
-        (
-            "ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_revoked_reason_check",
-            "CHECK",
-        ),
-        (
-            "ALTER TABLE refresh_tokens DROP COLUMN generation",
-            "column generation is missing",
-        ),
-        (
-            "ALTER TABLE refresh_tokens ALTER session_id DROP DEFAULT",
-            "column session_id needs a default",
-        ),
-        (
-            "ALTER TABLE refresh_tokens ALTER session_id DROP NOT NULL",
-            "column session_id must be NOT NULL",
-        ),
-        (
-            "ALTER TABLE refresh_tokens ALTER revoked_reason SET NOT NULL",
-            "column revoked_reason must allow NULL",
-        ),
+        ("DROP INDEX refresh_tokens_user_id_idx", "CREATE INDEX CONCURRENTLY refresh_tokens_user_id_idx"),
+        ("DROP INDEX refresh_tokens_session_id_idx", "refresh_tokens_session_id_idx"),
+        ("DROP INDEX refresh_tokens_expires_at_idx", "refresh_tokens_expires_at_idx"),
+        ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_token_hash_key", "UNIQUE (token_hash)"),
+        ("ALTER TABLE refresh_tokens RENAME CONSTRAINT refresh_tokens_pkey TO pk", "RENAME CONSTRAINT"),
+        ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_revoked_reason_check", "CHECK"),
+        ("ALTER TABLE refresh_tokens DROP COLUMN generation", "column generation is missing"),
+        ("ALTER TABLE refresh_tokens ALTER session_id DROP DEFAULT", "column session_id needs a default"),
+        ("ALTER TABLE refresh_tokens ALTER session_id DROP NOT NULL", "column session_id must be NOT NULL"),
+        ("ALTER TABLE refresh_tokens ALTER revoked_reason SET NOT NULL", "column revoked_reason must allow NULL"),
         (
             "ALTER TABLE refresh_tokens ALTER token_hash TYPE varchar(64)",
             "column token_hash has type character varying(64) and needs text",
         ),
-        (
-            "ALTER TABLE refresh_tokens ADD device text NOT NULL",
-            "column device is NOT NULL without a default",
-        ),
+        ("ALTER TABLE refresh_tokens ADD device text NOT NULL", "column device is NOT NULL without a default"),
         (
             "ALTER TABLE refresh_tokens ADD CONSTRAINT back FOREIGN KEY (rotated_to)
                  REFERENCES refresh_tokens ON DELETE SET NULL",
             "foreign key back",
         ),
-        (
-            "ALTER TABLE refresh_tokens DISABLE TRIGGER refresh_tokens_adopt_successor",
-            "trigger",
-        ),
-        (
-            "DROP TRIGGER refresh_tokens_adopt_successor ON refresh_tokens",
-            "trigger",
-        ),
+        ("ALTER TABLE refresh_tokens DISABLE TRIGGER refresh_tokens_adopt_successor", "trigger"),
+        ("DROP TRIGGER refresh_tokens_adopt_successor ON refresh_tokens", "trigger"),
     ] {
         let database = Database::migrated();
         let mut conn = database.connect();
@@ -283,11 +213,9 @@ fn verify_does_not_count_an_invalid_index() {
     let database = Database::migrated();
     let mut conn = database.connect();
     chain(&mut conn, 2);
-    conn.batch_execute("DROP INDEX refresh_tokens_user_id_idx")
-        .unwrap();
-    let failed = conn.batch_execute(
-        "CREATE UNIQUE INDEX CONCURRENTLY refresh_tokens_user_id_idx ON refresh_tokens (user_id)",
-    );
+    conn.batch_execute("DROP INDEX refresh_tokens_user_id_idx").unwrap();
+    let failed =
+        conn.batch_execute("CREATE UNIQUE INDEX CONCURRENTLY refresh_tokens_user_id_idx ON refresh_tokens (user_id)");
     assert!(failed.is_err(), "two tokens have one user");
     assert!(problems(&mut conn)[0].contains("no valid index begins with column user_id"));
 }
@@ -316,9 +244,7 @@ fn without_migrations_every_verb_says_what_to_run() {
         tokens.get_by_hash(&hash).unwrap_err(),
         tokens.get_valid_by_hash(&hash, Binding::ANY).unwrap_err(),
         tokens.check_token_reuse(&hash).unwrap_err(),
-        tokens
-            .rotate(&hash, &successor(), Binding::ANY)
-            .unwrap_err(),
+        tokens.rotate(&hash, &successor(), Binding::ANY).unwrap_err(),
         tokens.revoke_token_chain(id).unwrap_err(),
         tokens.revoke(id).unwrap_err(),
         tokens.revoke_by_hash(&hash).unwrap_err(),
@@ -374,14 +300,8 @@ fn a_table_of_the_reference_is_adopted_with_its_tokens() {
     let mut session_ids = Vec::new();
     for session in &sessions {
         let rows: Vec<_> = session.iter().map(|hash| row(&mut conn, hash)).collect();
-        assert!(
-            rows.iter().all(|row| row.session_id == rows[0].session_id),
-            "{rows:?}"
-        );
-        assert_eq!(
-            rows.iter().map(|row| row.generation).collect::<Vec<_>>(),
-            [0, 1, 2]
-        );
+        assert!(rows.iter().all(|row| row.session_id == rows[0].session_id), "{rows:?}");
+        assert_eq!(rows.iter().map(|row| row.generation).collect::<Vec<_>>(), [0, 1, 2]);
         session_ids.push(rows[0].session_id);
     }
     assert_ne!(session_ids[0], session_ids[1]);
@@ -424,18 +344,10 @@ fn another_table_of_that_name_is_left_as_it_is() {
 fn a_role_without_the_right_to_create_gets_an_error_that_says_so() {
     let database = Database::empty();
     let mut conn = database.connect();
-    conn.batch_execute(&format!(
-        "GRANT USAGE ON SCHEMA {} TO pg_monitor; SET ROLE pg_monitor",
-        database.schema()
-    ))
-    .unwrap();
-    let Err(Error::Migration { message }) = migrate(&mut conn) else {
-        panic!()
-    };
-    assert!(
-        message.contains("permission denied for schema"),
-        "{message}"
-    );
+    conn.batch_execute(&format!("GRANT USAGE ON SCHEMA {} TO pg_monitor; SET ROLE pg_monitor", database.schema()))
+        .unwrap();
+    let Err(Error::Migration { message }) = migrate(&mut conn) else { panic!() };
+    assert!(message.contains("permission denied for schema"), "{message}");
 }
 
 #[test]
@@ -444,8 +356,5 @@ fn schema_rs_is_what_the_migrations_make() {
     let printed = database::print_schema(&mut database.connect());
     let path = format!("{}/src/schema.rs", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::read_to_string(path).unwrap();
-    assert_eq!(
-        file, printed,
-        "src/schema.rs has drifted from migrations/: run scripts/schema"
-    );
+    assert_eq!(file, printed, "src/schema.rs has drifted from migrations/: run scripts/schema");
 }

@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository,
-    RevokedReason, Rotation, Successor, TokenState,
+    Binding, Error, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation,
+    Successor, TokenState,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use uuid::Uuid;
@@ -21,30 +21,12 @@ fn create_writes_what_it_was_given() {
     let new = new_token();
     let token = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
     assert_eq!(
-        (
-            token.id,
-            token.user_id,
-            &token.token_hash,
-            token.active_org_id
-        ),
+        (token.id, token.user_id, &token.token_hash, token.active_org_id),
         (new.id, new.user_id, &new.token_hash, new.active_org_id)
     );
-    assert_eq!(
-        token.expires_at.timestamp_micros(),
-        new.expires_at.timestamp_micros()
-    );
-    assert_eq!(
-        (token.revoked_at, token.rotated_to, token.rotated_at),
-        (None, None, None)
-    );
-    assert_eq!(
-        (
-            token.generation,
-            token.session_expires_at,
-            token.revoked_reason
-        ),
-        (0, None, None)
-    );
+    assert_eq!(token.expires_at.timestamp_micros(), new.expires_at.timestamp_micros());
+    assert_eq!((token.revoked_at, token.rotated_to, token.rotated_at), (None, None, None));
+    assert_eq!((token.generation, token.session_expires_at, token.revoked_reason), (0, None, None));
     assert_eq!(row(&mut conn, &new.token_hash), token);
 }
 
@@ -53,15 +35,9 @@ fn create_refuses_an_id_or_hash_that_exists() {
     let mut conn = connection();
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let first = tokens.create(&new_token()).unwrap();
-    let same_id = NewRefreshToken {
-        id: first.id,
-        ..new_token()
-    };
+    let same_id = NewRefreshToken { id: first.id, ..new_token() };
     assert_eq!(tokens.create(&same_id), Err(Error::DuplicateId));
-    let same_hash = NewRefreshToken {
-        token_hash: first.token_hash,
-        ..new_token()
-    };
+    let same_hash = NewRefreshToken { token_hash: first.token_hash, ..new_token() };
     assert_eq!(tokens.create(&same_hash), Err(Error::DuplicateHash));
     assert_eq!(count(&mut conn), 1);
 }
@@ -70,16 +46,9 @@ fn create_refuses_an_id_or_hash_that_exists() {
 fn a_session_ends_when_it_was_said_to() {
     let mut conn = connection();
     let end = in_days(2);
-    let new = NewRefreshToken {
-        expires_at: in_days(1),
-        session: NewSession::default().expires_at(end),
-        ..new_token()
-    };
+    let new = NewRefreshToken { expires_at: in_days(1), session: NewSession::default().expires_at(end), ..new_token() };
     let token = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
-    assert_eq!(
-        token.expires_at.timestamp_micros(),
-        new.expires_at.timestamp_micros()
-    );
+    assert_eq!(token.expires_at.timestamp_micros(), new.expires_at.timestamp_micros());
     let next = rotate(By::Library, &mut conn, &token.token_hash);
     let next = row(&mut conn, &next);
     assert_eq!(next.expires_at.timestamp_micros(), end.timestamp_micros());
@@ -91,9 +60,7 @@ fn look_ups_find_by_state() {
     let mut conn = connection();
     let hashes = chain(&mut conn, 2);
     let revoked = create(&mut conn).token_hash;
-    RefreshTokenRepository::new(&mut conn)
-        .revoke_by_hash(&revoked)
-        .unwrap();
+    RefreshTokenRepository::new(&mut conn).revoke_by_hash(&revoked).unwrap();
     let expired = create(&mut conn).token_hash;
     expire(&mut conn, &expired, 1);
     let unknown = fresh_hash();
@@ -106,13 +73,7 @@ fn look_ups_find_by_state() {
         (&unknown, false, false, false),
     ] {
         assert_eq!(tokens.get_by_hash(hash).unwrap().is_some(), exists);
-        assert_eq!(
-            tokens
-                .get_valid_by_hash(hash, Binding::ANY)
-                .unwrap()
-                .is_some(),
-            valid
-        );
+        assert_eq!(tokens.get_valid_by_hash(hash, Binding::ANY).unwrap().is_some(), valid);
         assert_eq!(tokens.check_token_reuse(hash).unwrap().is_some(), reused);
     }
 }
@@ -122,9 +83,7 @@ fn reuse_is_seen_also_of_a_revoked_and_expired_token() {
     let mut conn = connection();
     let hashes = chain(&mut conn, 2);
     let stale = row(&mut conn, &hashes[0]);
-    RefreshTokenRepository::new(&mut conn)
-        .revoke_token_chain(stale.id)
-        .unwrap();
+    RefreshTokenRepository::new(&mut conn).revoke_token_chain(stale.id).unwrap();
     expire(&mut conn, &hashes[0], 1);
     let reused = RefreshTokenRepository::new(&mut conn).check_token_reuse(&hashes[0]);
     assert_eq!(reused.unwrap().unwrap().id, stale.id);
@@ -146,9 +105,7 @@ fn a_binding_must_match_user_and_org() {
         (Binding::user(user).org(other), false),
         (Binding::user(other).org(org), false),
     ] {
-        let valid = tokens
-            .get_valid_by_hash(&token.token_hash, binding)
-            .unwrap();
+        let valid = tokens.get_valid_by_hash(&token.token_hash, binding).unwrap();
         assert_eq!(valid.is_some(), matches, "{binding:?}");
     }
 }
@@ -160,32 +117,16 @@ fn rotate_spends_the_token_and_writes_its_successor() {
     let (id, hash, expires_at, org) = (Uuid::new_v4(), fresh_hash(), in_days(7), Uuid::new_v4());
     let asked = Successor::new(id, hash.clone(), expires_at).active_org_id(org);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let outcome = tokens
-        .rotate(&token.token_hash, &asked, Binding::user(token.user_id))
-        .unwrap();
-    let Rotation::Rotated(next) = outcome else {
-        panic!("{outcome:?}")
-    };
-    assert_eq!(
-        (next.id, &next.token_hash, next.active_org_id),
-        (id, &hash, org)
-    );
-    assert_eq!(
-        (next.user_id, next.session_id, next.generation),
-        (token.user_id, token.session_id, 1)
-    );
-    assert_eq!(
-        next.expires_at.timestamp_micros(),
-        expires_at.timestamp_micros()
-    );
+    let outcome = tokens.rotate(&token.token_hash, &asked, Binding::user(token.user_id)).unwrap();
+    let Rotation::Rotated(next) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((next.id, &next.token_hash, next.active_org_id), (id, &hash, org));
+    assert_eq!((next.user_id, next.session_id, next.generation), (token.user_id, token.session_id, 1));
+    assert_eq!(next.expires_at.timestamp_micros(), expires_at.timestamp_micros());
     assert_eq!(row(&mut conn, &hash), next);
 
     let spent = row(&mut conn, &token.token_hash);
     assert!(spent.rotated_at.is_some());
-    assert_eq!(
-        spent.state(spent.created_at),
-        TokenState::Rotated { successor_id: id }
-    );
+    assert_eq!(spent.state(spent.created_at), TokenState::Rotated { successor_id: id });
     let unchanged = RefreshToken::clone(&token);
     assert_eq!(spent.expires_at, unchanged.expires_at);
     assert_eq!(spent.revoked_at, None);
@@ -201,26 +142,12 @@ fn a_rotation_with_a_taken_id_or_hash_leaves_the_token_valid() {
     let (token, other) = (create(&mut conn), create(&mut conn));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     for (successor, error) in [
-        (
-            Successor::new(other.id, fresh_hash(), in_days(1)),
-            Error::DuplicateId,
-        ),
-        (
-            Successor::new(token.id, fresh_hash(), in_days(1)),
-            Error::DuplicateId,
-        ),
-        (
-            Successor::new(Uuid::new_v4(), other.token_hash, in_days(1)),
-            Error::DuplicateHash,
-        ),
+        (Successor::new(other.id, fresh_hash(), in_days(1)), Error::DuplicateId),
+        (Successor::new(token.id, fresh_hash(), in_days(1)), Error::DuplicateId),
+        (Successor::new(Uuid::new_v4(), other.token_hash, in_days(1)), Error::DuplicateHash),
     ] {
-        assert_eq!(
-            tokens.rotate(&token.token_hash, &successor, Binding::ANY),
-            Err(error)
-        );
-        let valid = tokens
-            .get_valid_by_hash(&token.token_hash, Binding::ANY)
-            .unwrap();
+        assert_eq!(tokens.rotate(&token.token_hash, &successor, Binding::ANY), Err(error));
+        let valid = tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap();
         assert_eq!(valid.as_ref(), Some(&token));
     }
     assert_eq!(count(&mut conn), 2);
@@ -238,10 +165,7 @@ fn revoking_a_chain_goes_forward_only() {
     assert_eq!(tokens.revoke_token_chain(Uuid::new_v4()), Ok(0));
     assert_eq!(row(&mut conn, &hashes[0]).revoked_at, None);
     for hash in &hashes[1..] {
-        assert_eq!(
-            row(&mut conn, hash).revoked_reason,
-            Some(RevokedReason::ChainRevoked)
-        );
+        assert_eq!(row(&mut conn, hash).revoked_reason, Some(RevokedReason::ChainRevoked));
     }
     assert_eq!(row(&mut conn, &bystander.token_hash), bystander);
 }
@@ -260,16 +184,7 @@ fn revoke_answers_whether_it_did() {
     for token in [first, second] {
         let revoked = row(&mut conn, &token.token_hash);
         let state = revoked.state(revoked.created_at);
-        assert!(
-            matches!(
-                state,
-                TokenState::Revoked {
-                    reason: Some(RevokedReason::TokenRevoked),
-                    ..
-                }
-            ),
-            "{state:?}"
-        );
+        assert!(matches!(state, TokenState::Revoked { reason: Some(RevokedReason::TokenRevoked), .. }), "{state:?}");
     }
 }
 
@@ -278,10 +193,7 @@ fn revoking_a_user_counts_rotated_and_expired_rows_too() {
     let mut conn = connection();
     let hashes = chain(&mut conn, 2);
     let user_id = row(&mut conn, &hashes[0]).user_id;
-    let of_user = || NewRefreshToken {
-        user_id,
-        ..new_token()
-    };
+    let of_user = || NewRefreshToken { user_id, ..new_token() };
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let expired = tokens.create(&of_user()).unwrap();
     let revoked = tokens.create(&of_user()).unwrap();
@@ -291,14 +203,8 @@ fn revoking_a_user_counts_rotated_and_expired_rows_too() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     assert_eq!(tokens.revoke_all_for_user(user_id), Ok(3));
     assert_eq!(tokens.revoke_all_for_user(user_id), Ok(0));
-    assert_eq!(
-        row(&mut conn, &hashes[1]).revoked_reason,
-        Some(RevokedReason::UserRevoked)
-    );
-    assert_eq!(
-        row(&mut conn, &revoked.token_hash).revoked_reason,
-        Some(RevokedReason::TokenRevoked)
-    );
+    assert_eq!(row(&mut conn, &hashes[1]).revoked_reason, Some(RevokedReason::UserRevoked));
+    assert_eq!(row(&mut conn, &revoked.token_hash).revoked_reason, Some(RevokedReason::TokenRevoked));
     assert_eq!(row(&mut conn, &bystander.token_hash), bystander);
 }
 
@@ -309,26 +215,14 @@ fn logging_out_the_others_keeps_one_session() {
     let (stale, live) = (row(&mut conn, &here[0]), row(&mut conn, &here[1]));
     let user_id = live.user_id;
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let there = tokens
-        .create(&NewRefreshToken {
-            user_id,
-            ..new_token()
-        })
-        .unwrap();
+    let there = tokens.create(&NewRefreshToken { user_id, ..new_token() }).unwrap();
     // The dead row of the kept session is revoked as in the reference.
     assert_eq!(tokens.revoke_all_for_user_except(user_id, live.id), Ok(2));
     assert_eq!(tokens.get_active_tokens_for_user(user_id).unwrap(), [live]);
-    assert_eq!(
-        row(&mut conn, &there.token_hash).revoked_reason,
-        Some(RevokedReason::OthersRevoked)
-    );
+    assert_eq!(row(&mut conn, &there.token_hash).revoked_reason, Some(RevokedReason::OthersRevoked));
     assert!(row(&mut conn, &stale.token_hash).revoked_at.is_some());
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(
-        tokens.revoke_all_for_user_except(user_id, Uuid::new_v4()),
-        Ok(1),
-        "nothing is kept"
-    );
+    assert_eq!(tokens.revoke_all_for_user_except(user_id, Uuid::new_v4()), Ok(1), "nothing is kept");
 }
 
 #[test]
@@ -337,21 +231,14 @@ fn active_tokens_are_listed_newest_first() {
     let user_id = Uuid::new_v4();
     let mut hashes = Vec::new();
     for _ in 0..4 {
-        let new = NewRefreshToken {
-            user_id,
-            ..new_token()
-        };
+        let new = NewRefreshToken { user_id, ..new_token() };
         RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
         hashes.push(new.token_hash);
     }
-    RefreshTokenRepository::new(&mut conn)
-        .revoke_by_hash(&hashes[0])
-        .unwrap();
+    RefreshTokenRepository::new(&mut conn).revoke_by_hash(&hashes[0]).unwrap();
     expire(&mut conn, &hashes[1], 1);
     let newest = rotate(By::Library, &mut conn, &hashes[2]);
-    let active = RefreshTokenRepository::new(&mut conn)
-        .get_active_tokens_for_user(user_id)
-        .unwrap();
+    let active = RefreshTokenRepository::new(&mut conn).get_active_tokens_for_user(user_id).unwrap();
     let listed: Vec<_> = active.into_iter().map(|token| token.token_hash).collect();
     assert_eq!(listed, [newest, hashes.swap_remove(3)]);
 }
@@ -382,10 +269,7 @@ fn clean_up_goes_on_until_nothing_is_left() {
     )
     .execute(&mut *conn)
     .unwrap();
-    assert_eq!(
-        RefreshTokenRepository::new(&mut conn).cleanup_expired(1),
-        Ok(2_500)
-    );
+    assert_eq!(RefreshTokenRepository::new(&mut conn).cleanup_expired(1), Ok(2_500));
     assert_eq!(count(&mut conn), 0);
 }
 
@@ -399,28 +283,13 @@ fn clean_up_waits_for_nobody() {
     }
     let held = holder
         .transaction(|conn| {
-            let held: Uuid = dsl::refresh_tokens
-                .select(dsl::id)
-                .for_update()
-                .first(conn)?;
-            assert_eq!(
-                RefreshTokenRepository::new(&mut cleaner).cleanup_expired(1),
-                Ok(1)
-            );
+            let held: Uuid = dsl::refresh_tokens.select(dsl::id).for_update().first(conn)?;
+            assert_eq!(RefreshTokenRepository::new(&mut cleaner).cleanup_expired(1), Ok(1));
             QueryResult::Ok(held)
         })
         .unwrap();
-    assert_eq!(
-        dsl::refresh_tokens
-            .select(dsl::id)
-            .load::<Uuid>(&mut cleaner)
-            .unwrap(),
-        [held]
-    );
-    assert_eq!(
-        RefreshTokenRepository::new(&mut cleaner).cleanup_expired(1),
-        Ok(1)
-    );
+    assert_eq!(dsl::refresh_tokens.select(dsl::id).load::<Uuid>(&mut cleaner).unwrap(), [held]);
+    assert_eq!(RefreshTokenRepository::new(&mut cleaner).cleanup_expired(1), Ok(1));
 }
 
 #[test]
@@ -435,10 +304,7 @@ fn a_locked_token_can_be_let_go() {
             Ok::<_, Error>(())
         })
         .unwrap();
-    assert!(matches!(
-        tokens.rotate(&token.token_hash, &successor(), Binding::ANY),
-        Ok(Rotation::Rotated(_))
-    ));
+    assert!(matches!(tokens.rotate(&token.token_hash, &successor(), Binding::ANY), Ok(Rotation::Rotated(_))));
 }
 
 #[test]

@@ -52,11 +52,7 @@ fn in_usual_folders() -> Option<PathBuf> {
             };
             let folder = entry.path().join(rest);
             if is_complete(&folder) {
-                let digits: String = version
-                    .chars()
-                    .filter(char::is_ascii_digit)
-                    .take(2)
-                    .collect();
+                let digits: String = version.chars().filter(char::is_ascii_digit).take(2).collect();
                 found.push((digits.parse().unwrap_or(0), folder));
             }
         }

@@ -61,11 +61,7 @@ impl Database {
         let schema = format!("{PREFIX}{}_{}_{number}", seconds_now(), std::process::id());
         run(&mut conn, &format!("CREATE SCHEMA {schema}"));
         let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}"));
-        Self {
-            server_url: server_url.to_owned(),
-            schema,
-            url,
-        }
+        Self { server_url: server_url.to_owned(), schema, url }
     }
 
     /// A schema with this library's tables.
@@ -79,8 +75,7 @@ impl Database {
     }
 
     fn migrate(self) -> Self {
-        refresh_tokens::migrate(&mut self.connect())
-            .expect("the migrations apply to an empty schema");
+        refresh_tokens::migrate(&mut self.connect()).expect("the migrations apply to an empty schema");
         self
     }
 
@@ -104,8 +99,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone, or the test may be failing already: either way there is nothing to add.
         if let Ok(mut conn) = PgConnection::establish(&self.server_url) {
-            let _ = sql_query(format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema))
-                .execute(&mut conn);
+            let _ = sql_query(format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema)).execute(&mut conn);
         }
     }
 }
@@ -127,9 +121,7 @@ fn run(conn: &mut PgConnection, statement: &str) {
 }
 
 fn seconds_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Drops what tests that were killed more than an hour ago have left on a server that stays.
@@ -139,16 +131,12 @@ fn sweep(conn: &mut PgConnection) {
         #[diesel(sql_type = Text)]
         name: String,
     }
-    let left: Vec<Row> =
-        sql_query("SELECT nspname::text AS name FROM pg_namespace WHERE nspname LIKE $1")
-            .bind::<Text, _>(format!("{PREFIX}%"))
-            .load(conn)
-            .unwrap_or_default();
+    let left: Vec<Row> = sql_query("SELECT nspname::text AS name FROM pg_namespace WHERE nspname LIKE $1")
+        .bind::<Text, _>(format!("{PREFIX}%"))
+        .load(conn)
+        .unwrap_or_default();
     for Row { name } in left {
-        let made = name[PREFIX.len()..]
-            .split('_')
-            .next()
-            .and_then(|seconds| seconds.parse::<u64>().ok());
+        let made = name[PREFIX.len()..].split('_').next().and_then(|seconds| seconds.parse::<u64>().ok());
         if made.is_some_and(|made| made + 3_600 < seconds_now()) {
             let _ = sql_query(format!("DROP SCHEMA IF EXISTS {name} CASCADE")).execute(conn);
         }
@@ -162,9 +150,7 @@ pub fn print_schema(conn: &mut PgConnection) -> String {
         #[diesel(sql_type = Text)]
         line: String,
     }
-    let lines: Vec<Line> = sql_query(include_str!("print_schema.sql"))
-        .load(conn)
-        .expect("the catalog can be read");
+    let lines: Vec<Line> = sql_query(include_str!("print_schema.sql")).load(conn).expect("the catalog can be read");
     let body: String = lines.into_iter().map(|Line { line }| line + "\n").collect();
     format!("// @generated automatically by Diesel CLI.\n\ndiesel::table! {{\n{body}    }}\n}}\n")
 }

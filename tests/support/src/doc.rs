@@ -4,9 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use chrono::{DateTime, Duration, Utc};
 pub use diesel::prelude::*;
-use refresh_tokens::{
-    NewRefreshToken, NewSession, RefreshTokenStore, StoreConfig, Successor, TokenHash,
-};
+use refresh_tokens::{NewRefreshToken, NewSession, RefreshTokenStore, StoreConfig, Successor, TokenHash};
 use uuid::Uuid;
 
 use crate::Database;
@@ -35,10 +33,7 @@ impl DerefMut for Connection {
 /// A connection to a migrated schema of its own.
 pub fn connection() -> Connection {
     let database = Database::migrated();
-    Connection {
-        conn: database.connect(),
-        _database: database,
-    }
+    Connection { conn: database.connect(), _database: database }
 }
 
 /// A migrated schema.
@@ -71,19 +66,11 @@ pub fn successor() -> Successor {
 
 /// A hash that no token has.
 pub fn fresh_hash() -> TokenHash {
-    TokenHash::new(format!(
-        "{}{}",
-        Uuid::new_v4().simple(),
-        Uuid::new_v4().simple()
-    ))
-    .expect("it is valid")
+    TokenHash::new(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())).expect("it is valid")
 }
 
 /// This many days from now, by this machine's clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "sample values; the library judges by the database's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "sample values; the library judges by the database's clock")]
 pub fn in_days(days: i64) -> DateTime<Utc> {
     Utc::now() + Duration::days(days)
 }

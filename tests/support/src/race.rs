@@ -31,24 +31,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// The server process of a connection.
 pub fn pid(conn: &mut PgConnection) -> i32 {
-    diesel::select(sql::pg_backend_pid())
-        .get_result(conn)
-        .expect("the server answers")
+    diesel::select(sql::pg_backend_pid()).get_result(conn).expect("the server answers")
 }
 
 /// The database's clock.
 pub fn now(conn: &mut PgConnection) -> DateTime<Utc> {
-    diesel::select(sql::clock_timestamp())
-        .get_result(conn)
-        .expect("the server answers")
+    diesel::select(sql::clock_timestamp()).get_result(conn).expect("the server answers")
 }
 
 /// Returns once the database's clock is past an instant.
 pub fn wait_until(conn: &mut PgConnection, instant: DateTime<Utc>) {
     while now(conn) <= instant {
-        diesel::sql_query("SELECT pg_sleep(0.02)")
-            .execute(conn)
-            .expect("the server answers");
+        diesel::sql_query("SELECT pg_sleep(0.02)").execute(conn).expect("the server answers");
     }
 }
 
@@ -68,31 +62,22 @@ pub fn start_blocked<T: Send + 'static>(
     let mut observer = database.connect();
     let started = Instant::now();
     loop {
-        let blockers: Vec<i32> = diesel::select(sql::pg_blocking_pids(blocked))
-            .get_result(&mut observer)
-            .expect("the server answers");
+        let blockers: Vec<i32> =
+            diesel::select(sql::pg_blocking_pids(blocked)).get_result(&mut observer).expect("the server answers");
         if blockers.contains(&blocker) {
             return thread;
         }
-        assert!(
-            !thread.is_finished(),
-            "it ended instead of waiting for the lock"
-        );
-        assert!(
-            started.elapsed() < LIMIT,
-            "it did not come to wait for the lock"
-        );
+        assert!(!thread.is_finished(), "it ended instead of waiting for the lock");
+        assert!(started.elapsed() < LIMIT, "it did not come to wait for the lock");
     }
 }
 
 /// Whether a process of the server has a transaction open.
 pub fn is_in_transaction(observer: &mut PgConnection, pid: i32) -> bool {
     diesel::select(
-        diesel::dsl::sql::<Bool>(
-            "coalesce((SELECT xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = ",
-        )
-        .bind::<Integer, _>(pid)
-        .sql("), false)"),
+        diesel::dsl::sql::<Bool>("coalesce((SELECT xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = ")
+            .bind::<Integer, _>(pid)
+            .sql("), false)"),
     )
     .get_result(observer)
     .expect("the server answers")

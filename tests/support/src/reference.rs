@@ -103,9 +103,7 @@ pub fn get_valid_by_hash(
         next_placeholder += 1;
     }
     if let Some(active_org_id) = active_org_id {
-        query = query
-            .sql(format!(" AND active_org_id = ${next_placeholder}"))
-            .bind::<SqlUuid, _>(active_org_id);
+        query = query.sql(format!(" AND active_org_id = ${next_placeholder}")).bind::<SqlUuid, _>(active_org_id);
     }
     query.get_result(conn).optional()
 }
@@ -264,11 +262,7 @@ pub fn revoke_all_for_user(conn: &mut PgConnection, user_id: Uuid) -> QueryResul
 }
 
 /// `revoke_all_for_user_except`.
-pub fn revoke_all_for_user_except(
-    conn: &mut PgConnection,
-    user_id: Uuid,
-    keep_token_id: Uuid,
-) -> QueryResult<usize> {
+pub fn revoke_all_for_user_except(conn: &mut PgConnection, user_id: Uuid, keep_token_id: Uuid) -> QueryResult<usize> {
     let rows: Vec<Id> = sql_query(
         "UPDATE refresh_tokens
          SET revoked_at = clock_timestamp()

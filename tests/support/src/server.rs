@@ -85,8 +85,7 @@ impl Server {
     ///
     /// Where there are no server programs, or they fail.
     pub fn temporary(durability: Durability) -> Result<Self, ServerError> {
-        let folder =
-            std::env::temp_dir().join(format!("refresh-tokens-{}", Uuid::new_v4().simple()));
+        let folder = std::env::temp_dir().join(format!("refresh-tokens-{}", Uuid::new_v4().simple()));
         Self::start(&folder, true, durability)
     }
 
@@ -96,8 +95,7 @@ impl Server {
     ///
     /// Where there are no server programs, or they fail, or another server runs on the folder.
     pub fn at(folder: &Path) -> Result<Self, ServerError> {
-        let folder = std::path::absolute(folder)
-            .map_err(|error| ServerError::Io(folder.to_owned(), error))?;
+        let folder = std::path::absolute(folder).map_err(|error| ServerError::Io(folder.to_owned(), error))?;
         Self::start(&folder, false, Durability::Full)
     }
 
@@ -113,10 +111,7 @@ impl Server {
                 });
             made.map_err(|error| ServerError::Io(path, error))?;
         }
-        let server = |keeper| Self {
-            folder: folder.to_owned(),
-            keeper,
-        };
+        let server = |keeper| Self { folder: folder.to_owned(), keeper };
         if !folder.join("data/PG_VERSION").exists() {
             initdb(&programs, folder, owner)?;
         }
@@ -125,25 +120,15 @@ impl Server {
             .args(["-c", KEEPER, "keeper"])
             .arg(&programs)
             .arg(folder)
-            .arg(if remove {
-                folder.as_os_str()
-            } else {
-                "".as_ref()
-            })
-            .arg(if durability == Durability::Full {
-                "on"
-            } else {
-                "off"
-            })
+            .arg(if remove { folder.as_os_str() } else { "".as_ref() })
+            .arg(if durability == Durability::Full { "on" } else { "off" })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .current_dir("/")
             .process_group(0); // out of reach of Ctrl-C, which ends the parent, which ends it
         drop_privileges(&mut shell, owner);
-        let keeper = shell
-            .spawn()
-            .map_err(|error| ServerError::Io("sh".into(), error))?;
+        let keeper = shell.spawn().map_err(|error| ServerError::Io("sh".into(), error))?;
         let server = server(keeper);
         server.wait_until_ready()?;
         Ok(server)
@@ -152,23 +137,15 @@ impl Server {
     fn wait_until_ready(&self) -> Result<(), ServerError> {
         let started = Instant::now();
         loop {
-            let status =
-                fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
-            if status
-                .lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready")
-            {
+            let status = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
+            if status.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             if log.contains("FATAL:") || started.elapsed() > START_LIMIT {
                 return Err(ServerError::Failed("postgres", log));
             }
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a file cannot be waited for; bounded by START_LIMIT"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -176,10 +153,7 @@ impl Server {
     /// Where to connect: a Unix socket, as the superuser `postgres`.
     pub fn url(&self) -> String {
         let folder = self.folder.join("socket");
-        format!(
-            "postgresql:///postgres?user=postgres&host={}",
-            folder.display()
-        )
+        format!("postgresql:///postgres?user=postgres&host={}", folder.display())
     }
 
     /// The folder with data, socket and log.
@@ -200,26 +174,15 @@ fn initdb(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Result<(
     command
         .arg("-D")
         .arg(folder.join("data"))
-        .args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        ])
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
         .current_dir("/");
     drop_privileges(&mut command, owner);
-    let output = command
-        .output()
-        .map_err(|error| ServerError::Io(programs.join("initdb"), error))?;
+    let output = command.output().map_err(|error| ServerError::Io(programs.join("initdb"), error))?;
     if output.status.success() {
         return Ok(());
     }
     let text = [output.stdout, output.stderr].concat();
-    Err(ServerError::Failed(
-        "initdb",
-        String::from_utf8_lossy(&text).into_owned(),
-    ))
+    Err(ServerError::Failed("initdb", String::from_utf8_lossy(&text).into_owned()))
 }
 
 fn drop_privileges(command: &mut Command, owner: Option<(u32, u32)>) {
@@ -239,11 +202,7 @@ fn unprivileged() -> Option<(u32, u32)> {
             .unwrap_or(false),
         None => std::env::var("USER").is_ok_and(|user| user == "root"),
     };
-    is_root.then(|| {
-        account("postgres")
-            .or_else(|| account("nobody"))
-            .unwrap_or((65_534, 65_534))
-    })
+    is_root.then(|| account("postgres").or_else(|| account("nobody")).unwrap_or((65_534, 65_534)))
 }
 
 fn account(name: &str) -> Option<(u32, u32)> {

@@ -9,11 +9,10 @@ use refresh_tokens_support::server::{Durability, Server};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let data = (arguments.first().is_some_and(|first| first == "--data") && arguments.len() > 2)
-        .then(|| {
-            arguments.remove(0);
-            arguments.remove(0)
-        });
+    let data = (arguments.first().is_some_and(|first| first == "--data") && arguments.len() > 2).then(|| {
+        arguments.remove(0);
+        arguments.remove(0)
+    });
     let Some((program, arguments)) = arguments.split_first() else {
         return fail("usage: with-postgres [--data FOLDER] COMMAND [ARGUMENT…]");
     };
@@ -35,12 +34,7 @@ fn main() -> ExitCode {
         command.env("DATABASE_URL", server.url());
     }
     match command.status() {
-        Ok(status) => ExitCode::from(
-            status
-                .code()
-                .and_then(|code| u8::try_from(code).ok())
-                .unwrap_or(1),
-        ),
+        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
         Err(error) => fail(&format!("{}: {error}", program.to_string_lossy())),
     }
 }
