@@ -12,7 +12,7 @@ mod retention;
 mod revocation;
 mod revoked_reason;
 mod rotation;
-/// The table for Diesel queries of the host, such as a join with its own table of devices.
+/// The table, for Diesel queries of the host's own; joins need the one that `diesel print-schema` prints for it.
 pub mod schema;
 mod statement;
 mod token_hash;

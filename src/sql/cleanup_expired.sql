@@ -1,4 +1,5 @@
 -- cleanup_expired: one batch. statement_timestamp() is stable, so that the index on expires_at serves.
+-- ANY (ARRAY(…)) and not a join: whatever the planner expects, it looks the rows up by id.
 WITH batch AS MATERIALIZED (
     SELECT id
     FROM refresh_tokens
@@ -7,6 +8,5 @@ WITH batch AS MATERIALIZED (
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
-DELETE FROM refresh_tokens token
-USING batch
-WHERE token.id = batch.id
+DELETE FROM refresh_tokens
+WHERE id = ANY (ARRAY(SELECT id FROM batch))

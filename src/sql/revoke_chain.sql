@@ -2,6 +2,7 @@
 -- Seeded with all later generations of the session ($2, $3), which bridges a link that clean-up deleted and
 -- ends the walk after few steps. Then forward along rotated_to; UNION, so that a cycle ends it.
 -- seen is read from the snapshot alone: a row that changed while it was waited for may have had a successor.
+-- ANY (ARRAY(…)) and not a join: whatever the planner expects, it looks the rows up by id.
 WITH RECURSIVE chain AS (
     SELECT id, rotated_to, revoked_at FROM refresh_tokens WHERE id = $1
     UNION
@@ -15,18 +16,16 @@ seen AS MATERIALIZED (
     SELECT id FROM chain WHERE revoked_at IS NULL
 ),
 locked AS MATERIALIZED (
-    SELECT token.id
-    FROM seen
-    JOIN refresh_tokens token ON token.id = seen.id
-    WHERE token.revoked_at IS NULL
-    ORDER BY token.session_id, token.generation, token.id
-    FOR UPDATE OF token
+    SELECT id
+    FROM refresh_tokens
+    WHERE id = ANY (ARRAY(SELECT id FROM seen)) AND revoked_at IS NULL
+    ORDER BY session_id, generation, id
+    FOR UPDATE
 ),
 revoked AS (
-    UPDATE refresh_tokens token
+    UPDATE refresh_tokens
     SET revoked_at = clock_timestamp(), revoked_reason = $4
-    FROM locked
-    WHERE token.id = locked.id
-    RETURNING token.id
+    WHERE id = ANY (ARRAY(SELECT id FROM locked))
+    RETURNING id
 )
 SELECT (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM revoked) AS revoked

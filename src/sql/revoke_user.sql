@@ -1,5 +1,6 @@
 -- revoke_user: one pass over the tokens of a user, sparing the live token of the session of $2, if given.
 -- seen is read from the snapshot alone: a row that changed while it was waited for may have had a successor.
+-- ANY (ARRAY(…)) and not a join: whatever the planner expects, it looks the rows up by id.
 WITH seen AS MATERIALIZED (
     SELECT id
     FROM refresh_tokens
@@ -9,18 +10,16 @@ WITH seen AS MATERIALIZED (
             AND session_id IS NOT DISTINCT FROM (SELECT kept.session_id FROM refresh_tokens kept WHERE kept.id = $2))
 ),
 locked AS MATERIALIZED (
-    SELECT token.id
-    FROM seen
-    JOIN refresh_tokens token ON token.id = seen.id
-    WHERE token.revoked_at IS NULL
-    ORDER BY token.session_id, token.generation, token.id
-    FOR UPDATE OF token
+    SELECT id
+    FROM refresh_tokens
+    WHERE id = ANY (ARRAY(SELECT id FROM seen)) AND revoked_at IS NULL
+    ORDER BY session_id, generation, id
+    FOR UPDATE
 ),
 revoked AS (
-    UPDATE refresh_tokens token
+    UPDATE refresh_tokens
     SET revoked_at = clock_timestamp(), revoked_reason = $3
-    FROM locked
-    WHERE token.id = locked.id
-    RETURNING token.id
+    WHERE id = ANY (ARRAY(SELECT id FROM locked))
+    RETURNING id
 )
 SELECT (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM revoked) AS revoked

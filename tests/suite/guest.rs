@@ -1,0 +1,268 @@
+//! Invariant 10, guest manners: in the host's transaction, under its isolation level, with a role that owns nothing,
+//! on rows that others wrote.
+
+use std::cell::RefCell;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use refresh_tokens::schema::refresh_tokens::dsl;
+use refresh_tokens::{Binding, Error, NewRefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation};
+use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
+use refresh_tokens_support::{Database, race};
+use uuid::Uuid;
+
+use crate::common::{By, chain, create, expire, is_valid, rotate, row};
+
+#[test]
+fn invariant_10_the_hosts_rollback_undoes_every_verb() {
+    let mut conn = connection();
+    let hashes = chain(&mut conn, 2);
+    let (first, live) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[1]));
+    let expired = create(&mut conn);
+    expire(&mut conn, &expired.token_hash, 2);
+    let before = row(&mut conn, &hashes[1]);
+    let undone: Result<(), Error> = conn.transaction(|conn| {
+        let mut tokens = RefreshTokenRepository::new(conn);
+        tokens.create(&new_token())?;
+        assert_eq!(tokens.cleanup_expired(1)?, 1);
+        let rotated = tokens.rotate(&live.token_hash, &successor(), Binding::ANY)?;
+        assert!(matches!(rotated, Rotation::Rotated(_)));
+        assert_eq!(tokens.revoke_token_chain(first.id)?, 3);
+        assert_eq!(tokens.revoke_all_for_user(first.user_id)?, 0);
+        Err(Error::Conflict)
+    });
+    assert_eq!(undone, Err(Error::Conflict));
+    assert_eq!(row(&mut conn, &hashes[1]), before);
+    let rows: i64 = dsl::refresh_tokens.count().get_result(&mut *conn).unwrap();
+    assert_eq!(rows, 3);
+}
+
+#[test]
+fn invariant_10_a_verb_that_fails_leaves_the_hosts_transaction_usable() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let written = conn.transaction(|conn| {
+        let mut tokens = RefreshTokenRepository::new(conn);
+        let taken = NewRefreshToken { id: token.id, ..new_token() };
+        assert_eq!(tokens.create(&taken), Err(Error::DuplicateId));
+        let taken = refresh_tokens::Successor::new(token.id, fresh_hash(), in_days(1));
+        assert_eq!(tokens.rotate(&token.token_hash, &taken, Binding::ANY), Err(Error::DuplicateId));
+        tokens.create(&new_token())
+    });
+    let hash = written.unwrap().token_hash;
+    assert!(RefreshTokenRepository::new(&mut conn).get_by_hash(&hash).unwrap().is_some());
+}
+
+/// COMMIT of an aborted transaction is a ROLLBACK that reports success; a lost revocation must not look like one
+/// that was made.
+#[test]
+fn invariant_3_a_swallowed_error_does_not_turn_commit_into_a_silent_rollback() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let token = create(&mut conn);
+    let outcome = RefreshTokenRepository::new(&mut conn).transaction(|tx| {
+        let revoked = tx.revoke_token_chain(token.id)?;
+        let _ = tx.connection().batch_execute("SELECT 1 / 0");
+        Ok::<_, Error>(revoked)
+    });
+    assert_eq!(outcome, Err(Error::Aborted));
+    assert!(is_valid(&database, &token.token_hash));
+}
+
+#[test]
+fn invariant_10_a_transaction_in_a_transaction_is_a_savepoint() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let outcome = conn.transaction(|conn| {
+        let mut tokens = RefreshTokenRepository::new(conn);
+        let undone: Result<(), Error> = tokens.transaction(|tx| {
+            assert!(tx.revoke(token.id)?);
+            Err(Error::Conflict)
+        });
+        assert_eq!(undone, Err(Error::Conflict));
+        tokens.transaction(|tx| tx.transaction(|inner| inner.revoke_by_hash(&token.token_hash)))
+    });
+    assert_eq!(outcome, Ok(true));
+    assert!(row(&mut conn, &token.token_hash).revoked_at.is_some());
+}
+
+/// The schedule of flaw 1 with the revocation in a stricter isolation level: a right answer or a transient error.
+#[test]
+fn invariant_3_in_repeatable_read_and_serializable_is_right_or_transient() {
+    for isolation in ["repeatable read", "serializable"] {
+        let database = Database::migrated();
+        let mut conn = database.connect();
+        let hashes = chain(&mut conn, 2);
+        let first = row(&mut conn, &hashes[0]);
+        let pid = race::pid(&mut conn);
+        let revocation = RefCell::new(None);
+        let start = first.id;
+        let strict = format!("SET default_transaction_isolation = '{isolation}'");
+        let again = strict.clone();
+        let third = conn
+            .transaction(|conn| {
+                let third = rotate(By::Library, conn, &hashes[1]);
+                revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                    conn.batch_execute(&strict).unwrap();
+                    RefreshTokenRepository::new(conn).revoke_token_chain(start)
+                })));
+                QueryResult::Ok(third)
+            })
+            .unwrap();
+        let outcome = revocation.take().expect("it was started").join().unwrap();
+        assert_eq!(outcome, Err(Error::Conflict), "{isolation}");
+        assert!(outcome.unwrap_err().is_transient());
+        let mut conn = database.connect();
+        conn.batch_execute(&again).unwrap();
+        assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(start), Ok(3));
+        assert!(!is_valid(&database, &third));
+    }
+}
+
+#[test]
+fn invariant_2_in_repeatable_read_and_serializable_is_right_or_transient() {
+    for isolation in ["repeatable read", "serializable"] {
+        let database = Database::migrated();
+        let mut conn = database.connect();
+        let token = create(&mut conn);
+        let (hash, pid) = (token.token_hash.clone(), race::pid(&mut conn));
+        let strict = format!("SET default_transaction_isolation = '{isolation}'");
+        let second = RefCell::new(None);
+        conn.transaction(|conn| {
+            rotate(By::Library, conn, &token.token_hash);
+            second.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                conn.batch_execute(&strict).unwrap();
+                let mut tokens = RefreshTokenRepository::new(conn);
+                let blocked = tokens.rotate(&hash, &successor(), Binding::ANY);
+                (blocked, tokens.rotate(&hash, &successor(), Binding::ANY))
+            })));
+            QueryResult::Ok(())
+        })
+        .unwrap();
+        let (blocked, again) = second.take().expect("it was started").join().unwrap();
+        assert_eq!(blocked, Err(Error::Conflict), "{isolation}");
+        assert!(matches!(again, Ok(Rotation::Refused(Refusal::Reused(_)))), "{again:?}");
+    }
+}
+
+#[test]
+fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    // A predefined role, so that no role has to be made; what it is granted goes with the schema.
+    let schema = database.schema();
+    conn.batch_execute(&format!(
+        "GRANT USAGE ON SCHEMA {schema} TO pg_monitor;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens TO pg_monitor;
+         SET ROLE pg_monitor"
+    ))
+    .unwrap();
+    refresh_tokens::verify(&mut conn).unwrap();
+    let hashes = chain(&mut conn, 2);
+    let after_the_reference = rotate(By::Reference, &mut conn, &hashes[1]);
+    let first = row(&mut conn, &hashes[0]);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    assert!(tokens.check_token_reuse(&hashes[0]).unwrap().is_some());
+    assert!(tokens.get_valid_by_hash(&after_the_reference, Binding::ANY).unwrap().is_some());
+    assert_eq!(tokens.get_active_tokens_for_user(first.user_id).unwrap().len(), 1);
+    assert_eq!(tokens.revoke(first.id), Ok(true));
+    assert_eq!(tokens.revoke_by_hash(&hashes[1]), Ok(true));
+    assert_eq!(tokens.revoke_token_chain(first.id), Ok(1));
+    assert_eq!(tokens.revoke_all_for_user(first.user_id), Ok(0));
+    assert_eq!(tokens.revoke_all_for_user_except(first.user_id, first.id), Ok(0));
+    assert_eq!(tokens.cleanup_expired(1), Ok(0));
+}
+
+/// Rows as only other software would write them: never a panic, never a wrong Ok.
+#[test]
+fn invariant_10_no_row_content_panics() {
+    for strange in [
+        "expires_at = 'infinity'",
+        "expires_at = '-infinity'",
+        "created_at = 'infinity'",
+        "revoked_at = '-infinity'",
+        "expires_at = '294276-12-31', created_at = '4713-01-01 BC'",
+        "token_hash = ''",
+        "token_hash = repeat('x', 2000)",
+        "generation = 2147483647",
+        "generation = -2147483648",
+        "revoked_at = now(), revoked_reason = 'a reason of the future'",
+        "rotated_to = id",
+        "rotated_to = '00000000-0000-0000-0000-000000000000'",
+        "session_expires_at = '-infinity'",
+        "session_expires_at = 'infinity'",
+        "user_id = '00000000-0000-0000-0000-000000000000'",
+    ] {
+        let database = Database::migrated();
+        let mut conn = database.connect();
+        let token = create(&mut conn);
+        conn.batch_execute(&format!("UPDATE refresh_tokens SET {strange}")).unwrap();
+        let mut tokens = RefreshTokenRepository::new(&mut conn);
+        let (hash, id, user) = (&token.token_hash, token.id, token.user_id);
+        let readable = |result: Result<(), Error>| {
+            assert!(matches!(result, Ok(()) | Err(Error::UnreadableRow)), "{strange}: {result:?}");
+        };
+        readable(tokens.get_by_hash(hash).map(drop));
+        readable(tokens.get_valid_by_hash(hash, Binding::ANY).map(drop));
+        readable(tokens.check_token_reuse(hash).map(drop));
+        readable(tokens.get_active_tokens_for_user(user).map(drop));
+        match tokens.rotate(hash, &successor(), Binding::ANY) {
+            Ok(Rotation::Rotated(next)) => assert!(!strange.contains("revoked"), "{strange}: {next:?}"),
+            Ok(Rotation::Refused(_)) | Err(Error::UnreadableRow) => {}
+            Err(Error::Database { message }) => assert_eq!(message, "integer out of range"),
+            Err(error) => panic!("{strange}: {error:?}"),
+        }
+        tokens.revoke_token_chain(id).unwrap();
+        tokens.revoke_all_for_user(user).unwrap();
+        tokens.cleanup_expired(0).unwrap();
+    }
+}
+
+#[test]
+fn a_reason_that_is_not_known_is_still_read() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    conn.batch_execute("UPDATE refresh_tokens SET revoked_at = now(), revoked_reason = 'eclipse'").unwrap();
+    assert_eq!(row(&mut conn, &token.token_hash).revoked_reason, Some(RevokedReason::Unrecognized));
+}
+
+/// Both tables as `diesel print-schema` prints them for the host; the README shows this join.
+mod host_schema {
+    diesel::table! {
+        devices (session_id) {
+            session_id -> Uuid,
+            name -> Text,
+        }
+    }
+    diesel::table! {
+        refresh_tokens (id) {
+            id -> Uuid,
+            user_id -> Uuid,
+            rotated_to -> Nullable<Uuid>,
+            revoked_at -> Nullable<Timestamptz>,
+            session_id -> Uuid,
+        }
+    }
+    diesel::allow_tables_to_appear_in_same_query!(devices, refresh_tokens);
+}
+
+#[test]
+fn the_host_joins_its_devices_by_session() {
+    use host_schema::{devices, refresh_tokens};
+
+    let mut conn = connection();
+    conn.batch_execute("CREATE TABLE devices (session_id uuid PRIMARY KEY, name text NOT NULL)").unwrap();
+    let token = create(&mut conn);
+    let of_token = (devices::session_id.eq(token.session_id), devices::name.eq("Phone"));
+    diesel::insert_into(devices::table).values(of_token).execute(&mut *conn).unwrap();
+    rotate(By::Library, &mut conn, &token.token_hash);
+    let names: Vec<(Uuid, String)> = refresh_tokens::table
+        .inner_join(devices::table.on(devices::session_id.eq(refresh_tokens::session_id)))
+        .filter(refresh_tokens::user_id.eq(token.user_id))
+        .filter(refresh_tokens::rotated_to.is_null())
+        .filter(refresh_tokens::revoked_at.is_null())
+        .select((refresh_tokens::session_id, devices::name))
+        .load(&mut *conn)
+        .unwrap();
+    assert_eq!(names, [(token.session_id, "Phone".to_owned())]);
+}

@@ -1,0 +1,105 @@
+//! Invariant 7: no hash in Debug, Display, error, or Diesel's query log.
+
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+
+use diesel::connection::{Connection, InstrumentationEvent};
+use refresh_tokens::{
+    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, StoreConfig, Successor,
+};
+use refresh_tokens_support::Database;
+use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
+use uuid::Uuid;
+
+/// All that anybody could log, in one string.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    fn debug(&self, value: &impl Debug) {
+        writeln!(self.0.lock().unwrap(), "{value:?} {value:#?}").unwrap();
+    }
+
+    fn error(&self, error: &Error) {
+        self.debug(error);
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            writeln!(self.0.lock().unwrap(), "{error}").unwrap();
+            cause = error.source();
+        }
+    }
+}
+
+#[test]
+fn invariant_7_no_hash_is_ever_printed() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let log = Log::default();
+    let queries = log.clone();
+    conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+        if let InstrumentationEvent::StartQuery { query, .. } = &event {
+            writeln!(queries.0.lock().unwrap(), "{query} {query:?}").unwrap();
+        }
+        queries.debug(&event);
+    });
+
+    let new = new_token();
+    let next = Successor::new(Uuid::new_v4(), fresh_hash(), in_days(1));
+    let taken = NewRefreshToken { token_hash: new.token_hash.clone(), ..new_token() };
+    let spent = Successor::new(Uuid::new_v4(), new.token_hash.clone(), in_days(1));
+    log.debug(&new);
+    log.debug(&next);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    log.debug(&tokens);
+    let created = tokens.create(&new).unwrap();
+    log.debug(&created);
+    log.error(&tokens.create(&taken).unwrap_err());
+    log.error(&tokens.rotate(&new.token_hash, &spent, Binding::ANY).unwrap_err());
+    log.debug(&tokens.get_by_hash(&new.token_hash));
+    log.debug(&tokens.get_valid_by_hash(&new.token_hash, Binding::ANY));
+    tokens
+        .transaction(|tx| {
+            log.debug(tx);
+            let locked = tx.get_valid_for_rotation(&new.token_hash, Binding::ANY)?;
+            log.debug(&locked);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    for _ in 0..2 {
+        log.debug(&tokens.rotate(&new.token_hash, &next, Binding::ANY));
+    }
+    log.debug(&tokens.rotate(&new.token_hash, &spent, Binding::ANY));
+    log.debug(&tokens.check_token_reuse(&new.token_hash));
+    log.debug(&tokens.get_active_tokens_for_user(new.user_id));
+    log.debug(&tokens.revoke_by_hash(&new.token_hash));
+    log.debug(&tokens.revoke_token_chain(new.id));
+    log.debug(&tokens.cleanup_expired(1));
+    log.debug(&RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(1)));
+
+    let log = log.0.lock().unwrap();
+    assert!(log.contains("INSERT INTO refresh_tokens"), "the queries were logged");
+    assert!(log.contains(&new.id.to_string()), "with their binds");
+    assert!(log.contains("redacted"));
+    let hashes = [&new.token_hash, &created.token_hash];
+    for hash in hashes {
+        assert!(!log.contains(hash.expose()));
+    }
+    let made = tokens_hash(&database, &next);
+    assert!(!log.contains(&made));
+}
+
+/// The successor's hash, as it stands in the table.
+fn tokens_hash(database: &Database, successor: &Successor) -> String {
+    use diesel::prelude::*;
+    use refresh_tokens::schema::refresh_tokens::dsl;
+    let debug = format!("{successor:?}");
+    dsl::refresh_tokens
+        .filter(dsl::generation.eq(1))
+        .select(dsl::token_hash)
+        .first(&mut database.connect())
+        .map(|hash: String| {
+            assert!(!debug.contains(&hash));
+            hash
+        })
+        .expect("it was written")
+}

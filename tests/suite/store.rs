@@ -1,0 +1,195 @@
+//! The pooled store: shared among threads, and every wait bounded (invariant 9).
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
+use refresh_tokens::{
+    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation, StoreConfig, Wait,
+};
+use refresh_tokens_support::doc::{new_token, store, successor};
+use refresh_tokens_support::{Database, race, reference};
+use uuid::Uuid;
+
+fn config() -> StoreConfig {
+    StoreConfig::default().max_connections(2)
+}
+
+fn open(database: &Database, config: &StoreConfig) -> RefreshTokenStore {
+    RefreshTokenStore::connect(database.url(), config).expect("the database answers")
+}
+
+#[test]
+fn it_is_shared_among_threads() {
+    fn is_shareable<T: Clone + Send + Sync + 'static>(_: &T) {}
+
+    let database = Database::migrated();
+    let store = open(&database, &config());
+    is_shareable(&store);
+    let user_id = Uuid::new_v4();
+    let workers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                let mut token = store.create(&NewRefreshToken { user_id, ..new_token() })?;
+                for _ in 0..20 {
+                    match store.rotate(&token.token_hash, &successor(), Binding::user(user_id))? {
+                        Rotation::Rotated(next) => token = next,
+                        Rotation::Refused(refusal) => panic!("{refusal:?}"),
+                    }
+                }
+                Ok::<_, Error>(token.id)
+            })
+        })
+        .collect();
+    let mut last: Vec<Uuid> = workers.into_iter().map(|worker| worker.join().unwrap().unwrap()).collect();
+    let mut active: Vec<Uuid> = store.get_active_tokens_for_user(user_id).unwrap().iter().map(|t| t.id).collect();
+    last.sort();
+    active.sort();
+    assert_eq!(active, last);
+    assert!(store.pool().state().connections <= 2);
+    assert_eq!(store.revoke_all_for_user(user_id), Ok(8 * 21));
+}
+
+#[test]
+fn a_transaction_of_the_store_is_one() {
+    let database = Database::migrated();
+    let store = store(&database);
+    let token = store.create(&new_token()).unwrap();
+    let undone: Result<(), Error> = store.transaction(|tx| {
+        assert!(tx.revoke(token.id)?);
+        Err(Error::Conflict)
+    });
+    assert_eq!(undone, Err(Error::Conflict));
+    let rotated = store.transaction(|tx| {
+        let locked = tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?;
+        locked.expect("it is valid").rotate_to(&successor())
+    });
+    assert_eq!(rotated.unwrap().session_id, token.session_id);
+    assert!(store.check_token_reuse(&token.token_hash).unwrap().is_some());
+}
+
+#[test]
+fn invariant_9_a_wait_for_a_lock_ends_busy() {
+    let database = Database::migrated();
+    let store = open(&database, &config().lock_timeout(Duration::from_millis(50)));
+    let token = store.create(&new_token()).unwrap();
+    let mut holder = database.connect();
+    holder
+        .transaction(|conn| {
+            reference::get_valid_for_rotation(conn, token.token_hash.expose(), None)?;
+            let busy = Error::Busy(Wait::Lock);
+            assert!(busy.is_transient() && !busy.is_outcome_unknown());
+            assert_eq!(store.rotate(&token.token_hash, &successor(), Binding::ANY), Err(busy.clone()));
+            assert_eq!(store.revoke(token.id), Err(busy.clone()));
+            assert_eq!(store.revoke_by_hash(&token.token_hash), Err(busy.clone()));
+            assert_eq!(store.revoke_token_chain(token.id), Err(busy.clone()));
+            assert_eq!(store.revoke_all_for_user(token.user_id), Err(busy));
+            // Who only reads, or skips what is locked, does not wait.
+            assert!(store.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap().is_some());
+            assert_eq!(store.cleanup_expired(0), Ok(0));
+            QueryResult::Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.revoke(token.id), Ok(true), "the connections are as good as before");
+}
+
+#[test]
+fn invariant_9_a_statement_that_takes_too_long_ends_busy() {
+    let database = Database::migrated();
+    let config = config().lock_timeout(Duration::from_secs(60)).statement_timeout(Duration::from_millis(50));
+    let store = open(&database, &config);
+    let token = store.create(&new_token()).unwrap();
+    let mut holder = database.connect();
+    holder
+        .transaction(|conn| {
+            reference::get_valid_for_rotation(conn, token.token_hash.expose(), None)?;
+            assert_eq!(store.revoke(token.id), Err(Error::Busy(Wait::Statement)));
+            QueryResult::Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn invariant_9_a_wait_for_a_connection_ends() {
+    let database = Database::migrated();
+    let waited = Duration::from_millis(50);
+    let store = open(&database, &StoreConfig::default().max_connections(1).pool_timeout(waited));
+    let (taken, is_taken) = mpsc::channel();
+    let (give_back, may_give_back) = mpsc::channel::<()>();
+    let other = store.clone();
+    let holder = std::thread::spawn(move || {
+        other.with(|_| {
+            taken.send(()).unwrap();
+            may_give_back.recv().unwrap();
+            Ok::<_, Error>(())
+        })
+    });
+    is_taken.recv().unwrap();
+    assert_eq!(store.revoke(Uuid::new_v4()), Err(Error::PoolExhausted { waited }));
+    give_back.send(()).unwrap();
+    holder.join().unwrap().unwrap();
+    assert_eq!(store.revoke(Uuid::new_v4()), Ok(false));
+}
+
+#[test]
+fn a_database_that_is_not_there_is_unreachable() {
+    let nowhere = "postgresql://someone:s3cret@localhost/nothing?host=/nonexistent&connect_timeout=1";
+    let config = config().pool_timeout(Duration::from_millis(300));
+    let Err(Error::Unreachable { message }) = RefreshTokenStore::connect(nowhere, &config) else { panic!() };
+    assert!(message.contains("/nonexistent"), "{message}");
+    assert!(!message.contains("s3cret"), "{message}");
+}
+
+#[test]
+fn a_lost_connection_says_that_the_outcome_is_unknown_and_the_pool_recovers() {
+    let database = Database::migrated();
+    let store = open(&database, &StoreConfig::default().max_connections(1));
+    let token = store.create(&new_token()).unwrap();
+    let successor = successor();
+    let mut operator = database.connect();
+    let lost = store.transaction(|tx| {
+        let outcome = tx.rotate(&token.token_hash, &successor, Binding::ANY)?;
+        assert!(matches!(outcome, Rotation::Rotated(_)));
+        let pid = race::pid(tx.connection());
+        operator.batch_execute(&format!("SELECT pg_terminate_backend({pid}, 10000)")).unwrap();
+        Ok::<_, Error>(outcome)
+    });
+    assert_eq!(lost, Err(Error::ConnectionLost));
+    assert!(Error::ConnectionLost.is_outcome_unknown());
+    // Sent again, it cannot go wrong: here the first had not been committed.
+    let again = store.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
+    assert!(matches!(again, Rotation::Rotated(_)));
+    assert_eq!(store.rotate(&token.token_hash, &successor, Binding::ANY), Ok(again));
+}
+
+#[test]
+fn a_pool_of_the_hosts_will_do() {
+    let database = Database::migrated();
+    let pool = Pool::builder().max_size(1).build(ConnectionManager::<PgConnection>::new(database.url())).unwrap();
+    let store = RefreshTokenStore::from_pool(pool.clone());
+    let token = store.create(&new_token()).unwrap();
+    let mut conn = pool.get().unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let wrong = tokens.rotate(&token.token_hash, &successor(), Binding::user(Uuid::new_v4())).unwrap();
+    assert_eq!(wrong, Rotation::Refused(Refusal::BindingMismatch(token)));
+}
+
+#[test]
+fn no_setting_panics() {
+    let database = Database::migrated();
+    for wait in [Duration::ZERO, Duration::MAX] {
+        let config = StoreConfig::default()
+            .max_connections(0)
+            .lock_timeout(wait)
+            .statement_timeout(Duration::from_secs(5).max(wait))
+            .pool_timeout(Duration::from_secs(5));
+        let store = open(&database, &config);
+        assert_eq!(store.pool().max_size(), 1);
+        store.create(&new_token()).unwrap();
+    }
+    let shortest = StoreConfig::default().pool_timeout(Duration::ZERO);
+    let _ = RefreshTokenStore::connect(database.url(), &shortest);
+}
