@@ -18,6 +18,9 @@ mod statement;
 mod token_hash;
 mod transaction;
 
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub mod _architecture {}
+
 pub use binding::Binding;
 pub use error::{Error, Result, Wait};
 pub use input::{InvalidInput, MAX_EXPIRY};

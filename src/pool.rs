@@ -256,16 +256,13 @@ impl RefreshTokenStore {
     /// # let user_id = store.create(&new_token())?.user_id;
     /// let (ended, left) = store.with(|tokens| {
     ///     let ended = tokens.revoke_all_for_user(user_id)?;
-    ///     Ok::<_, refresh_tokens::Error>((ended, tokens.get_active_tokens_for_user(user_id)?))
+    ///     Ok((ended, tokens.get_active_tokens_for_user(user_id)?))
     /// })?;
     /// assert_eq!((ended, left.len()), (1, 0));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn with<T, E>(&self, work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T, E>) -> Result<T, E>
-    where
-        E: From<Error>,
-    {
-        let mut conn = self.take().map_err(E::from)?;
+    pub fn with<T>(&self, work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
+        let mut conn = self.take()?;
         work(&mut RefreshTokenRepository::new(&mut conn))
     }
 
@@ -298,11 +295,35 @@ impl RefreshTokenStore {
     /// assert!(store.revoke(token.id)?);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn transaction<T, E>(&self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>) -> Result<T, E>
+    pub fn transaction<T>(&self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
+        self.transaction_with(work)
+    }
+
+    /// [`RefreshTokenRepository::transaction_with`] on a pooled connection.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let database = database();
+    /// # let store = store(&database);
+    /// let token = store.transaction_with::<_, Box<dyn std::error::Error>>(|tx| {
+    ///     let token = tx.create(&new_token())?;
+    ///     let _port: u16 = "443".parse()?; // any other error of the host's work
+    ///     Ok(token)
+    /// });
+    /// assert!(token.is_ok());
+    /// ```
+    pub fn transaction_with<T, E>(&self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error>,
     {
-        self.with(|tokens| tokens.transaction(work))
+        let mut conn = self.take()?;
+        RefreshTokenRepository::new(&mut conn).transaction_with(work)
     }
 }
 

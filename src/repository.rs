@@ -270,7 +270,8 @@ impl<'conn> RefreshTokenRepository<'conn> {
 
     /// Runs a closure in a transaction, so that a rotation and the host's own writes stand or fall together.
     ///
-    /// COMMIT if it returns `Ok`, ROLLBACK if it returns `Err`; a savepoint if a transaction is open.
+    /// COMMIT if it returns `Ok`, ROLLBACK if it returns `Err`; a savepoint if a transaction is open. `?` works on
+    /// the host's Diesel queries; for an error type of the host's own, see [`transaction_with`](Self::transaction_with).
     ///
     /// # Errors
     ///
@@ -290,22 +291,64 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # let presented = tokens.create(&new_token())?.token_hash;
     /// # let successor = successor();
     /// use diesel::sql_types::Uuid;
-    /// use refresh_tokens::{Binding, Error};
+    /// use refresh_tokens::Binding;
     ///
     /// let rotated = tokens.transaction(|tx| {
-    ///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else {
-    ///         return Ok(None);
-    ///     };
+    ///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else { return Ok(None) };
     ///     let token = locked.rotate_to(&successor)?;
     ///     diesel::sql_query("INSERT INTO audit VALUES ($1)")
     ///         .bind::<Uuid, _>(token.id)
     ///         .execute(tx.connection())?;
-    ///     Ok::<_, Error>(Some(token))
+    ///     Ok(Some(token))
     /// })?;
     /// assert!(rotated.is_some());
-    /// # Ok::<(), Error>(())
+    /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn transaction<T, E>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>) -> Result<T, E>
+    pub fn transaction<T>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
+        self.transaction_with(work)
+    }
+
+    /// [`transaction`](Self::transaction) with an error type of the host's own.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Locking
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let user_id = tokens.create(&new_token())?.user_id;
+    /// #[derive(Debug)]
+    /// enum AppError {
+    ///     Tokens(refresh_tokens::Error),
+    ///     Suspended,
+    /// }
+    ///
+    /// impl From<refresh_tokens::Error> for AppError {
+    ///     fn from(error: refresh_tokens::Error) -> Self {
+    ///         Self::Tokens(error)
+    ///     }
+    /// }
+    ///
+    /// let outcome = tokens.transaction_with(|tx| {
+    ///     tx.revoke_all_for_user(user_id)?;
+    ///     Err::<(), _>(AppError::Suspended)
+    /// });
+    /// assert!(matches!(outcome, Err(AppError::Suspended)));
+    /// assert_eq!(tokens.get_active_tokens_for_user(user_id)?.len(), 1, "all was rolled back");
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn transaction_with<T, E>(
+        &mut self,
+        work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E>
     where
         E: From<Error>,
     {

@@ -89,13 +89,14 @@ impl<'conn> TokenTransaction<'conn> {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
+    /// # diesel::sql_query("CREATE TABLE audit (note text)").execute(&mut *conn)?;
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// let rows = tokens.transaction(|tx| {
-    ///     diesel::sql_query("CREATE TABLE audit (note text)").execute(tx.connection())?;
-    ///     diesel::sql_query("INSERT INTO audit VALUES ('login')").execute(tx.connection())
+    /// tokens.transaction(|tx| {
+    ///     let token = tx.create(&new_token())?;
+    ///     diesel::sql_query("INSERT INTO audit VALUES ('login')").execute(tx.connection())?;
+    ///     Ok(token)
     /// })?;
-    /// assert_eq!(rows, 1);
-    /// # Ok::<(), diesel::result::Error>(())
+    /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn connection(&mut self) -> &mut PgConnection {
         self.tokens.connection()
@@ -183,17 +184,16 @@ impl fmt::Debug for TokenTransaction<'_> {
 ///
 /// ```
 /// # use refresh_tokens_support::doc::*;
+/// # use refresh_tokens::{Binding, Error, RefreshTokenRepository};
 /// # let mut conn = connection();
-/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+/// # let mut tokens = RefreshTokenRepository::new(&mut conn);
 /// # let presented = tokens.create(&new_token())?.token_hash;
-/// # use refresh_tokens::{Binding, Error};
-/// let kept = tokens.transaction(|tx| {
-///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else {
-///         return Ok(None);
-///     };
-///     locked.rotate_to(&successor()).map(Some)
+/// let rotated = tokens.transaction(|tx| {
+///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else { return Ok(None) };
+///     let token = locked.rotate_to(&successor())?;
+///     Ok(Some(token))
 /// })?;
-/// # assert!(kept.is_some());
+/// # assert!(rotated.is_some());
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -201,36 +201,33 @@ impl fmt::Debug for TokenTransaction<'_> {
 ///
 /// ```compile_fail,E0382
 /// # use refresh_tokens_support::doc::*;
+/// # use refresh_tokens::{Binding, Error, RefreshTokenRepository};
 /// # let mut conn = connection();
-/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+/// # let mut tokens = RefreshTokenRepository::new(&mut conn);
 /// # let presented = tokens.create(&new_token())?.token_hash;
-/// # use refresh_tokens::{Binding, Error};
-/// let kept = tokens.transaction(|tx| {
-///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else {
-///         return Ok(None);
-///     };
-///     locked.rotate_to(&successor())?;
-///     locked.rotate_to(&successor()).map(Some)
+/// let rotated = tokens.transaction(|tx| {
+///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else { return Ok(None) };
+///     let token = locked.rotate_to(&successor())?;
+///     let token = locked.rotate_to(&successor())?;
+///     Ok(Some(token))
 /// })?;
-/// # assert!(kept.is_some());
+/// # assert!(rotated.is_some());
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// Nor does taking it out of the transaction:
+/// Nor does taking the guard out of the transaction:
 ///
 /// ```compile_fail
 /// # use refresh_tokens_support::doc::*;
+/// # use refresh_tokens::{Binding, Error, RefreshTokenRepository};
 /// # let mut conn = connection();
-/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+/// # let mut tokens = RefreshTokenRepository::new(&mut conn);
 /// # let presented = tokens.create(&new_token())?.token_hash;
-/// # use refresh_tokens::{Binding, Error};
-/// let kept = tokens.transaction(|tx| {
-///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else {
-///         return Ok(None);
-///     };
+/// let rotated = tokens.transaction(|tx| {
+///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else { return Ok(None) };
 ///     Ok(Some(locked))
 /// })?;
-/// # assert!(kept.is_some());
+/// # assert!(rotated.is_some());
 /// # Ok::<(), Error>(())
 /// ```
 #[must_use = "dropping it rotates nothing, and the row stays locked until the transaction ends"]
@@ -254,7 +251,7 @@ impl LockedToken<'_> {
     /// tokens.transaction(|tx| {
     ///     let locked = tx.get_valid_for_rotation(&created.token_hash, Binding::ANY)?;
     ///     assert_eq!(locked.expect("it is valid").token().id, created.id);
-    ///     Ok::<_, Error>(())
+    ///     Ok(())
     /// })?;
     /// # Ok::<(), Error>(())
     /// ```

@@ -93,10 +93,7 @@ fn invariant_3_a_pass_that_revokes_nothing_is_not_the_end() {
                 // It has seen both rows unrevoked, and waits for the first.
                 revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
                     let mut tokens = RefreshTokenRepository::new(conn);
-                    match by_chain {
-                        true => tokens.revoke_token_chain(start),
-                        false => tokens.revoke_all_for_user(user_id),
-                    }
+                    if by_chain { tokens.revoke_token_chain(start) } else { tokens.revoke_all_for_user(user_id) }
                 })));
                 let mut beside = database.connect();
                 let successor = rotate(By::Library, &mut beside, &hashes[1]);
@@ -145,10 +142,8 @@ fn invariant_3_a_rotation_that_waits_for_a_revocation_is_refused() {
         let rotation = RefCell::new(None);
         conn.transaction(|conn| {
             let mut tokens = RefreshTokenRepository::new(conn);
-            let revoked = match by_user {
-                true => tokens.revoke_all_for_user(token.user_id),
-                false => tokens.revoke_token_chain(token.id),
-            };
+            let revoked =
+                if by_user { tokens.revoke_all_for_user(token.user_id) } else { tokens.revoke_token_chain(token.id) };
             assert_eq!(revoked, Ok(1));
             rotation.replace(Some(race::start_blocked(&database, pid, move |conn| {
                 RefreshTokenRepository::new(conn).rotate(&hash, &successor(), Binding::ANY)
