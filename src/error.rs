@@ -7,6 +7,16 @@ use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as Diese
 use crate::input::InvalidInput;
 
 /// The result of every verb.
+///
+/// # Example
+///
+/// ```
+/// use refresh_tokens::{RefreshTokenRepository, Result};
+///
+/// fn sessions(tokens: &mut RefreshTokenRepository<'_>, user_id: uuid::Uuid) -> Result<usize> {
+///     Ok(tokens.get_active_tokens_for_user(user_id)?.len())
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a verb failed.
@@ -200,6 +210,15 @@ impl Error {
 
 /// Lets a closure given to [`transaction`](crate::RefreshTokenRepository::transaction) use `?` on the host's own
 /// Diesel queries. Details that may quote a row are dropped.
+///
+/// # Example
+///
+/// ```
+/// use diesel::result::Error as DieselError;
+/// use refresh_tokens::Error;
+///
+/// assert_eq!(Error::from(DieselError::BrokenTransactionManager), Error::ConnectionLost);
+/// ```
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         match error {

@@ -13,6 +13,18 @@ mod revocation;
 mod revoked_reason;
 mod rotation;
 /// The table, for Diesel queries of the host's own; joins need the one that `diesel print-schema` prints for it.
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let mut conn = connection();
+/// use refresh_tokens::schema::refresh_tokens::dsl;
+///
+/// let ended_early: i64 = dsl::refresh_tokens.filter(dsl::revoked_at.is_not_null()).count().get_result(&mut *conn)?;
+/// assert_eq!(ended_early, 0);
+/// # Ok::<(), diesel::result::Error>(())
+/// ```
 pub mod schema;
 mod statement;
 mod token_hash;

@@ -49,11 +49,11 @@ pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid) -> Result<us
             return Ok(0);
         };
         repeat_until_none_is_seen(|| {
-            sql_query(include_str!("sql/revoke_chain.sql"))
+            sql_query(concat!(include_str!("sql/seen_in_chain.sql"), include_str!("sql/revoke_seen.sql")))
+                .bind::<Text, _>(RevokedReason::ChainRevoked)
                 .bind::<SqlUuid, _>(token_id)
                 .bind::<SqlUuid, _>(session_id)
                 .bind::<Integer, _>(generation)
-                .bind::<Text, _>(RevokedReason::ChainRevoked)
                 .get_result(conn)
         })
     })
@@ -67,10 +67,10 @@ pub(crate) fn revoke_user(conn: &mut PgConnection, user_id: Uuid, keep: Option<U
     };
     conn.transaction(|conn| {
         repeat_until_none_is_seen(|| {
-            sql_query(include_str!("sql/revoke_user.sql"))
+            sql_query(concat!(include_str!("sql/seen_of_user.sql"), include_str!("sql/revoke_seen.sql")))
+                .bind::<Text, _>(reason)
                 .bind::<SqlUuid, _>(user_id)
                 .bind::<Nullable<SqlUuid>, _>(keep)
-                .bind::<Text, _>(reason)
                 .get_result(conn)
         })
     })

@@ -340,6 +340,19 @@ fn invariant_6_needs_both_id_and_hash() {
     }
 }
 
+/// The successor of one token is no answer for another, though id and hash are right.
+#[test]
+fn invariant_6_needs_the_same_presented_token() {
+    let mut conn = connection();
+    let (first, second) = (create(&mut conn), create(&mut conn));
+    let made = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let _ = tokens.rotate(&first.token_hash, &made, Binding::ANY).unwrap();
+    let _ = tokens.rotate(&second.token_hash, &successor(), Binding::ANY).unwrap();
+    let outcome = tokens.rotate(&second.token_hash, &made, Binding::ANY).unwrap();
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == second.id));
+}
+
 /// A server whose clock runs in the future: it, and not this machine's, decides.
 #[test]
 fn invariant_8_the_databases_clock_decides() {
