@@ -1,8 +1,8 @@
 //! Revocation of one token, of a chain, of a user.
 //!
-//! Those of many rows are one UPDATE, repeated in one transaction until a pass sees no unrevoked row. A rotation in flight
-//! holds the lock of an unrevoked predecessor, so a pass that sees none has seen every birth; ARCHITECTURE.md
-//! has the argument. Rows are locked in the order of session, generation, id.
+//! Those of many rows are one UPDATE, repeated in one transaction until a pass sees no unrevoked row. A rotation
+//! in flight holds the lock of an unrevoked predecessor, so a pass that sees none has seen every birth;
+//! ARCHITECTURE.md has the argument. Rows are locked in the order of session, generation, id.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;

@@ -75,7 +75,8 @@ pub(crate) fn write_successor(
 ) -> Result<Option<RefreshToken>> {
     let statement = Rotate { successor, predecessor_id: token.id, judged_at };
     let (now, written): (DateTime<Utc>, Option<RefreshToken>) = statement.get_result(conn)?;
-    if written.is_none() && successor.expires_at <= now {
+    // In microseconds, as the database compared them.
+    if written.is_none() && successor.expires_at.timestamp_micros() <= now.timestamp_micros() {
         let field = "successor.expires_at";
         return Err(InvalidInput::ExpiryNotInFuture { field }.into());
     }
