@@ -235,124 +235,6 @@ fn invariant_5_clean_up_revives_nothing() {
     assert!(!is_valid(&database, &hashes[4]));
 }
 
-#[test]
-fn invariant_6_the_same_request_gets_the_same_answer() {
-    let mut conn = connection();
-    let token = create(&mut conn);
-    let successor = successor();
-    let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let first = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
-    assert!(matches!(first, Rotation::Rotated(_)));
-    for _ in 0..3 {
-        assert_eq!(tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap(), first);
-    }
-    let wrong = Binding::user(uuid::Uuid::new_v4());
-    let outcome = tokens.rotate(&token.token_hash, &successor, wrong).unwrap();
-    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
-    assert_eq!(all_rows(&mut conn).len(), 2);
-}
-
-/// The presented token has expired since: that cannot take back what was answered.
-#[test]
-fn invariant_6_also_after_the_presented_token_expired() {
-    let mut conn = connection();
-    let token = create(&mut conn);
-    let successor = successor();
-    let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let first = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
-    expire(&mut conn, &token.token_hash, 1);
-    let again = RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &successor, Binding::ANY);
-    assert_eq!(again.unwrap(), first);
-}
-
-#[test]
-fn invariant_6_two_equal_requests_at_once_make_one_successor() {
-    let database = Database::migrated();
-    let mut conn = database.connect();
-    let token = create(&mut conn);
-    let successor = successor();
-    let pid = race::pid(&mut conn);
-    let second = RefCell::new(None);
-    let first = conn
-        .transaction(|conn| {
-            let first = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY)?;
-            let (hash, successor) = (token.token_hash.clone(), successor.clone());
-            second.replace(Some(race::start_blocked(&database, pid, move |conn| {
-                RefreshTokenRepository::new(conn).rotate(&hash, &successor, Binding::ANY)
-            })));
-            Ok::<_, Error>(first)
-        })
-        .unwrap();
-    let second = second.take().expect("it was started").join().unwrap();
-    assert_eq!(second.as_ref(), Ok(&first));
-    assert!(matches!(first, Rotation::Rotated(_)));
-}
-
-#[test]
-fn invariant_6_ends_with_the_successors_life() {
-    let mut conn = connection();
-    let outcome_after = |conn: &mut PgConnection, end: &dyn Fn(&mut PgConnection, &RefreshToken, &RefreshToken)| {
-        let token = create(conn);
-        let successor = successor();
-        let mut tokens = RefreshTokenRepository::new(conn);
-        let Rotation::Rotated(made) = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap() else {
-            panic!("it is valid");
-        };
-        end(conn, &token, &made);
-        let outcome = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY);
-        (token.id, made.id, outcome.unwrap())
-    };
-
-    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
-        RefreshTokenRepository::new(conn).revoke(made.id).unwrap();
-    });
-    assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == made));
-
-    let (presented, _, outcome) = outcome_after(&mut conn, &|conn, token, _| {
-        RefreshTokenRepository::new(conn).revoke(token.id).unwrap();
-    });
-    assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == presented));
-
-    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| expire(conn, &made.token_hash, 1));
-    assert!(matches!(outcome, Rotation::Refused(Refusal::Expired(token)) if token.id == made));
-
-    let (presented, _, outcome) = outcome_after(&mut conn, &|conn, _, made| {
-        rotate(By::Library, conn, &made.token_hash);
-    });
-    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == presented));
-}
-
-/// The successor's id alone, or its hash alone, is not the same request.
-#[test]
-fn invariant_6_needs_both_id_and_hash() {
-    let mut conn = connection();
-    let token = create(&mut conn);
-    let asked = NewRefreshToken { user_id: token.user_id, ..new_token() };
-    let in_days = asked.expires_at;
-    let made = refresh_tokens::Successor::new(asked.id, asked.token_hash.clone(), in_days);
-    let other_hash = refresh_tokens::Successor::new(asked.id, new_token().token_hash, in_days);
-    let other_id = refresh_tokens::Successor::new(new_token().id, asked.token_hash, in_days);
-    let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let _ = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
-    for other in [other_hash, other_id] {
-        let outcome = tokens.rotate(&token.token_hash, &other, Binding::ANY).unwrap();
-        assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
-    }
-}
-
-/// The successor of one token is no answer for another, though id and hash are right.
-#[test]
-fn invariant_6_needs_the_same_presented_token() {
-    let mut conn = connection();
-    let (first, second) = (create(&mut conn), create(&mut conn));
-    let made = successor();
-    let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let _ = tokens.rotate(&first.token_hash, &made, Binding::ANY).unwrap();
-    let _ = tokens.rotate(&second.token_hash, &successor(), Binding::ANY).unwrap();
-    let outcome = tokens.rotate(&second.token_hash, &made, Binding::ANY).unwrap();
-    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == second.id));
-}
-
 /// A server whose clock runs in the future: it, and not this machine's, decides.
 #[test]
 fn invariant_8_the_databases_clock_decides() {
@@ -370,4 +252,36 @@ fn invariant_8_the_databases_clock_decides() {
         tokens.rotate(&token.token_hash, &successor(), Binding::ANY)
     });
     assert_eq!(outcome, Ok(Rotation::Refused(Refusal::Expired(token))));
+}
+
+/// Judged once, when the lock was had: the host's own work in between does not cost the client its session.
+#[test]
+fn invariant_8_a_locked_token_may_expire_before_it_is_rotated() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(500);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let token = tokens.create(&NewRefreshToken { expires_at, ..new_token() }).unwrap();
+    let rotated = tokens.transaction(|tx| {
+        let mut locked = tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?.expect("it is valid");
+        race::wait_until(locked.connection(), expires_at);
+        locked.rotate_to(&successor())
+    });
+    assert_eq!(rotated.unwrap().generation, 1);
+}
+
+/// A session that other software ended early, by its absolute end alone.
+#[test]
+fn invariant_8_the_end_of_the_session_is_judged_too() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    diesel::update(dsl::refresh_tokens.find(token.id))
+        .set(dsl::session_expires_at.eq(token.created_at))
+        .execute(&mut *conn)
+        .unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let outcome = tokens.rotate(&token.token_hash, &successor(), Binding::ANY);
+    assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Expired(_)))), "{outcome:?}");
+    let locked = tokens.transaction(|tx| Ok(tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?.is_some()));
+    assert_eq!(locked, Ok(false));
 }

@@ -1,0 +1,129 @@
+//! Invariant 6: a rotation that is sent again, because its answer was lost, gets the answer that it had.
+
+use std::cell::RefCell;
+
+use diesel::prelude::*;
+use refresh_tokens::schema::refresh_tokens::dsl;
+use refresh_tokens::{Binding, Error, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor};
+use refresh_tokens_support::doc::{connection, in_days, new_token, successor};
+use refresh_tokens_support::{Database, race};
+
+use crate::common::{By, create, expire, rotate};
+
+#[test]
+fn invariant_6_the_same_request_gets_the_same_answer() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let successor = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let first = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
+    assert!(matches!(first, Rotation::Rotated(_)));
+    for _ in 0..3 {
+        assert_eq!(tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap(), first);
+    }
+    let wrong = Binding::user(uuid::Uuid::new_v4());
+    let outcome = tokens.rotate(&token.token_hash, &successor, wrong).unwrap();
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
+    let rows: i64 = dsl::refresh_tokens.count().get_result(&mut *conn).unwrap();
+    assert_eq!(rows, 2);
+}
+
+/// The presented token has expired since: that cannot take back what was answered.
+#[test]
+fn invariant_6_also_after_the_presented_token_expired() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let successor = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let first = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
+    expire(&mut conn, &token.token_hash, 1);
+    let again = RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &successor, Binding::ANY);
+    assert_eq!(again.unwrap(), first);
+}
+
+#[test]
+fn invariant_6_two_equal_requests_at_once_make_one_successor() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let token = create(&mut conn);
+    let successor = successor();
+    let pid = race::pid(&mut conn);
+    let second = RefCell::new(None);
+    let first = conn
+        .transaction(|conn| {
+            let first = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY)?;
+            let (hash, successor) = (token.token_hash.clone(), successor.clone());
+            second.replace(Some(race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).rotate(&hash, &successor, Binding::ANY)
+            })));
+            Ok::<_, Error>(first)
+        })
+        .unwrap();
+    let second = second.take().expect("it was started").join().unwrap();
+    assert_eq!(second.as_ref(), Ok(&first));
+    assert!(matches!(first, Rotation::Rotated(_)));
+}
+
+#[test]
+fn invariant_6_ends_with_the_successors_life() {
+    let mut conn = connection();
+    let outcome_after = |conn: &mut PgConnection, end: &dyn Fn(&mut PgConnection, &RefreshToken, &RefreshToken)| {
+        let token = create(conn);
+        let successor = successor();
+        let mut tokens = RefreshTokenRepository::new(conn);
+        let Rotation::Rotated(made) = tokens.rotate(&token.token_hash, &successor, Binding::ANY).unwrap() else {
+            panic!("it is valid");
+        };
+        end(conn, &token, &made);
+        let outcome = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY);
+        (token.id, made.id, outcome.unwrap())
+    };
+
+    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
+        RefreshTokenRepository::new(conn).revoke(made.id).unwrap();
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == made));
+
+    let (presented, _, outcome) = outcome_after(&mut conn, &|conn, token, _| {
+        RefreshTokenRepository::new(conn).revoke(token.id).unwrap();
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == presented));
+
+    let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| expire(conn, &made.token_hash, 1));
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Expired(token)) if token.id == made));
+
+    let (presented, _, outcome) = outcome_after(&mut conn, &|conn, _, made| {
+        rotate(By::Library, conn, &made.token_hash);
+    });
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == presented));
+}
+
+/// The successor's id alone, or its hash alone, is not the same request.
+#[test]
+fn invariant_6_needs_both_id_and_hash() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let asked = new_token();
+    let made = Successor::new(asked.id, asked.token_hash.clone(), in_days(1));
+    let other_hash = Successor::new(asked.id, new_token().token_hash, in_days(1));
+    let other_id = Successor::new(new_token().id, asked.token_hash, in_days(1));
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let _ = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
+    for other in [other_hash, other_id] {
+        let outcome = tokens.rotate(&token.token_hash, &other, Binding::ANY).unwrap();
+        assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
+    }
+}
+
+/// The successor of one token is no answer for another, though id and hash are right.
+#[test]
+fn invariant_6_needs_the_same_presented_token() {
+    let mut conn = connection();
+    let (first, second) = (create(&mut conn), create(&mut conn));
+    let made = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let _ = tokens.rotate(&first.token_hash, &made, Binding::ANY).unwrap();
+    let _ = tokens.rotate(&second.token_hash, &successor(), Binding::ANY).unwrap();
+    let outcome = tokens.rotate(&second.token_hash, &made, Binding::ANY).unwrap();
+    assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == second.id));
+}
