@@ -56,6 +56,16 @@ fn a_session_ends_when_it_was_said_to() {
 }
 
 #[test]
+fn a_first_token_does_not_outlive_its_session() {
+    let mut conn = connection();
+    let end = in_days(2);
+    let new = NewRefreshToken { session: NewSession::default().expires_at(end), ..new_token() };
+    let token = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
+    assert_eq!(token.expires_at.timestamp_micros(), end.timestamp_micros());
+    assert_eq!(token.session_expires_at, Some(token.expires_at));
+}
+
+#[test]
 fn look_ups_find_by_state() {
     let mut conn = connection();
     let hashes = chain(&mut conn, 2);
