@@ -176,5 +176,7 @@ fn flaw_10_clean_up_cannot_use_its_index() {
     let ours = include_str!("../../src/sql/cleanup_expired.sql");
     let plan = generic_plan(&mut conn, ours);
     assert!(plan.contains("Index Scan using refresh_tokens_expires_at_idx"), "{plan}");
+    // As a condition and not a filter: it reads what has expired, and stops.
+    assert!(plan.contains("Index Cond: (expires_at < "), "{plan}");
     assert!(!plan.contains("Seq Scan"), "{plan}");
 }

@@ -318,16 +318,21 @@ fn a_locked_token_can_be_let_go() {
 }
 
 #[test]
-fn a_locked_token_that_its_own_transaction_revoked_is_not_rotated() {
-    let mut conn = connection();
-    let token = create(&mut conn);
-    let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let outcome = tokens.transaction(|tx| {
-        let locked = tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?;
-        let mut locked = locked.expect("it is valid");
-        RefreshTokenRepository::new(locked.connection()).revoke(token.id)?;
-        locked.rotate_to(&successor())
-    });
-    assert_eq!(outcome, Err(Error::LockedTokenSpent));
-    assert_eq!(count(&mut conn), 1);
+fn a_locked_token_that_its_own_transaction_spent_is_not_rotated() {
+    let ends: [fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<(), Error>; 2] = [
+        |tokens, token| tokens.revoke(token.id).map(drop),
+        |tokens, token| tokens.rotate(&token.token_hash, &successor(), Binding::ANY).map(drop),
+    ];
+    for end in ends {
+        let mut conn = connection();
+        let token = create(&mut conn);
+        let outcome = RefreshTokenRepository::new(&mut conn).transaction(|tx| {
+            let mut locked = tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?.expect("it is valid");
+            end(&mut RefreshTokenRepository::new(locked.connection()), &token)?;
+            locked.rotate_to(&successor())
+        });
+        assert_eq!(outcome, Err(Error::LockedTokenSpent));
+        assert_eq!(row(&mut conn, &token.token_hash), token, "all was rolled back");
+        assert_eq!(count(&mut conn), 1);
+    }
 }
