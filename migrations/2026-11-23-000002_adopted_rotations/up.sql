@@ -30,9 +30,9 @@ BEGIN
     NEW.rotated_at := clock_timestamp();
     EXECUTE format(
         'UPDATE %I.%I SET session_id = $1, session_expires_at = $2, expires_at = least(expires_at, $2), generation = $3
-         WHERE id = $4 AND id <> $5 AND user_id = $6 AND session_id <> $1',
+         WHERE id = $4 AND user_id = $5 AND session_id <> $1',
         TG_TABLE_SCHEMA, TG_TABLE_NAME)
-    USING NEW.session_id, NEW.session_expires_at, NEW.generation + 1, NEW.rotated_to, NEW.id, NEW.user_id;
+    USING NEW.session_id, NEW.session_expires_at, NEW.generation + 1, NEW.rotated_to, NEW.user_id;
     RETURN NEW;
 END
 $$;

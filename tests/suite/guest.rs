@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{Binding, Error, NewRefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation};
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
-use refresh_tokens_support::{Database, race};
+use refresh_tokens_support::{Database, race, reference};
 use uuid::Uuid;
 
 use crate::common::{By, chain, create, expire, is_valid, rotate, row};
@@ -216,6 +216,16 @@ fn invariant_10_no_row_content_panics() {
         tokens.revoke_all_for_user(user).unwrap();
         tokens.cleanup_expired(0).unwrap();
     }
+}
+
+/// `rotated_to` that names a token of somebody else, by mistake or malice, must not put two users into one session.
+#[test]
+fn invariant_5_only_a_token_of_the_same_user_is_adopted() {
+    let mut conn = connection();
+    let (victim, other) = (create(&mut conn), create(&mut conn));
+    reference::mark_rotated(&mut conn, other.id, victim.id).unwrap();
+    assert_eq!(row(&mut conn, &victim.token_hash), victim);
+    assert!(row(&mut conn, &other.token_hash).rotated_at.is_some());
 }
 
 #[test]
