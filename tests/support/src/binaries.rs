@@ -16,6 +16,23 @@ pub fn find() -> Option<PathBuf> {
     on_path().or_else(by_pg_config).or_else(in_usual_folders)
 }
 
+/// What to tell the user when [`find`] found nothing.
+pub fn not_found() -> String {
+    if let Some(folder) = env::var_os(OVERRIDE) {
+        let folder = Path::new(&folder).display();
+        return format!("{OVERRIDE} names {folder}, which does not have PostgreSQL's initdb and postgres.");
+    }
+    format!(
+        "No PostgreSQL server programs (initdb, postgres) were found on PATH, by pg_config or in the usual folders.\n\
+         ./scripts/test and ./scripts/quickstart install them where they can. By hand:\n  \
+         Debian, Ubuntu:  apt-get install postgresql\n  \
+         Fedora:          dnf install postgresql-server\n  \
+         Alpine:          apk add postgresql\n  \
+         macOS:           brew install postgresql@17\n\
+         Or name their folder in {OVERRIDE}, or a running server in DATABASE_URL."
+    )
+}
+
 fn is_complete(folder: &Path) -> bool {
     folder.join("initdb").is_file() && folder.join("postgres").is_file()
 }
@@ -32,7 +49,7 @@ fn by_pg_config() -> Option<PathBuf> {
 }
 
 /// Parent, prefix of the child's name, and the rest of the path.
-const USUAL: [(&str, &str, &str); 7] = [
+const USUAL: [(&str, &str, &str); 10] = [
     ("/usr/lib/postgresql", "", "bin"),         // Debian, Ubuntu
     ("/usr", "pgsql-", "bin"),                  // PostgreSQL's own packages for Fedora and RHEL
     ("/usr/libexec", "postgresql", ""),         // Alpine
@@ -40,6 +57,9 @@ const USUAL: [(&str, &str, &str); 7] = [
     ("/opt/homebrew/opt", "postgresql", "bin"), // Homebrew on Apple silicon
     ("/usr/local/opt", "postgresql", "bin"),    // Homebrew on Intel
     ("/home/linuxbrew/.linuxbrew/opt", "postgresql", "bin"),
+    ("/opt/local/lib", "postgresql", "bin"), // MacPorts
+    ("/Library/PostgreSQL", "", "bin"),      // the installer for macOS
+    ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
 fn in_usual_folders() -> Option<PathBuf> {

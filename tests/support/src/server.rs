@@ -1,9 +1,14 @@
 //! A PostgreSQL server of one's own: started from installed binaries, reached by socket, gone with its parent.
+//!
+//! Everything is done by a shell, the keeper, that waits until its standard input closes. The kernel closes it
+//! however the parent ends, so the server and its folder also go after Ctrl-C, a panic or SIGKILL.
 
+use std::env;
 use std::fmt;
 use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,26 +25,25 @@ pub enum ServerError {
     NoBinaries,
     /// A file could not be made or owned.
     Io(PathBuf, io::Error),
-    /// `initdb` or `postgres` failed; its output.
-    Failed(&'static str, String),
+    /// PostgreSQL refuses to run as root, and the account that it runs as instead cannot enter a folder.
+    NotReachable(PathBuf, Account),
+    /// `initdb` or `postgres` failed; what it said.
+    Failed(String),
 }
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoBinaries => write!(
-                f,
-                "no PostgreSQL server programs (initdb, postgres) were found on PATH, by pg_config or in the usual folders.\n\
-                 Run ./scripts/test or ./scripts/quickstart, which install them, or install them yourself:\n  \
-                 Debian, Ubuntu:  apt-get install postgresql\n  \
-                 Fedora:          dnf install postgresql-server\n  \
-                 Alpine:          apk add postgresql\n  \
-                 macOS:           brew install postgresql@17\n\
-                 or name their folder in {}, or a running server in DATABASE_URL.",
-                binaries::OVERRIDE
-            ),
+            Self::NoBinaries => f.write_str(&binaries::not_found()),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Failed(program, output) => write!(f, "{program} failed:\n{output}"),
+            Self::NotReachable(path, Account { name, .. }) => write!(
+                f,
+                "PostgreSQL refuses to run as root, so its server runs as the account {name} here, and that\n\
+                 cannot enter {}.\n\
+                 Choose a folder that every account can reach, such as one in /var/tmp, or do not run this as root.",
+                path.display()
+            ),
+            Self::Failed(output) => write!(f, "PostgreSQL did not start:\n{}", output.trim_end()),
         }
     }
 }
@@ -49,22 +53,38 @@ impl std::error::Error for ServerError {}
 /// A running server. Dropping it, or the end of this process by any means, stops it.
 #[derive(Debug)]
 pub struct Server {
-    folder: PathBuf,
+    scratch: PathBuf,
+    data: PathBuf,
     keeper: Child,
 }
 
-/// Starts the server, waits until its standard input closes, and stops it: the kernel closes it however the
-/// parent ends, SIGKILL included. $1 programs, $2 folder, $3 what to remove afterwards.
+/// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
+/// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
+/// that comes before `postgres` listens is lost, so it is sent until it has worked.
 const KEEPER: &str = r#"
-"$1/postgres" -D "$2/data" -k "$2/socket" -c listen_addresses='' -c fsync="$4" -c synchronous_commit="$4" \
-    -c full_page_writes="$4" -c max_connections=200 -c shared_buffers=256MB -c max_wal_size=4GB \
-    -c logging_collector=off -c autovacuum_naptime=10s >"$2/log" 2>&1 </dev/null &
+programs=$1 scratch=$2 data=$3 sync=$4 stop=$5
+umask 077
+trap '' INT TERM HUP PIPE
+mkdir "$scratch" || exit 1
+fail() { cat "$scratch/log" >&2; rm -rf "$scratch"; exit 1; }
+if [ ! -e "$data/PG_VERSION" ]; then
+    set --
+    [ "$sync" = on ] || set -- --no-sync
+    "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C "$@" \
+        >"$scratch/log" 2>&1 </dev/null || fail
+fi
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null || break
+    sleep 1
+done
+"$programs/postgres" -D "$data" -k "$scratch" -p 5432 -c listen_addresses='' -c fsync="$sync" \
+    -c synchronous_commit="$sync" -c full_page_writes="$sync" -c max_connections=200 -c shared_buffers=256MB \
+    -c max_wal_size=4GB -c logging_collector=off -c autovacuum_naptime=10s >"$scratch/log" 2>&1 </dev/null &
 server=$!
-trap '' INT TERM HUP
 read -r _
-kill -INT "$server" 2>/dev/null
+{ while kill -"$stop" "$server"; do sleep 1; done; } 2>/dev/null &
 wait "$server"
-[ -z "$3" ] || rm -rf "$3"
+rm -rf "$scratch"
 "#;
 
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -85,80 +105,103 @@ impl Server {
     ///
     /// Where there are no server programs, or they fail.
     pub fn temporary(durability: Durability) -> Result<Self, ServerError> {
-        let folder = std::env::temp_dir().join(format!("refresh-tokens-{}", Uuid::new_v4().simple()));
-        Self::start(&folder, true, durability)
+        let owner = unprivileged();
+        let scratch = scratch_folder(owner.as_ref());
+        let data = scratch.join("data");
+        // QUIT: nobody needs a last checkpoint of data that is removed.
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT")
     }
 
     /// Starts a server on a given folder, which is made if it is not there and stays afterwards.
+    ///
+    /// All that it holds is in a folder `refresh-tokens-data` within it, so that nothing of yours is touched.
     ///
     /// # Errors
     ///
     /// Where there are no server programs, or they fail, or another server runs on the folder.
     pub fn at(folder: &Path) -> Result<Self, ServerError> {
+        let owner = unprivileged();
         let folder = std::path::absolute(folder).map_err(|error| ServerError::Io(folder.to_owned(), error))?;
-        Self::start(&folder, false, Durability::Full)
+        let data = folder.join("refresh-tokens-data");
+        if let Some(owner) = &owner {
+            check_reachable(&data, owner)?;
+        }
+        if !data.exists() {
+            make_for(&data, owner.as_ref()).map_err(|error| ServerError::Io(folder, error))?;
+        }
+        let scratch = scratch_folder(owner.as_ref());
+        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT")
     }
 
-    fn start(folder: &Path, remove: bool, durability: Durability) -> Result<Self, ServerError> {
+    fn start(
+        scratch: PathBuf,
+        data: PathBuf,
+        owner: Option<&Account>,
+        durability: Durability,
+        stop: &str,
+    ) -> Result<Self, ServerError> {
         let programs = binaries::find().ok_or(ServerError::NoBinaries)?;
-        let owner = unprivileged();
-        for path in [folder.to_owned(), folder.join("socket")] {
-            let made = fs::create_dir_all(&path)
-                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o700)))
-                .and_then(|()| match owner {
-                    Some((uid, gid)) => chown(&path, Some(uid), Some(gid)),
-                    None => Ok(()),
-                });
-            made.map_err(|error| ServerError::Io(path, error))?;
-        }
-        let server = |keeper| Self { folder: folder.to_owned(), keeper };
-        if !folder.join("data/PG_VERSION").exists() {
-            initdb(&programs, folder, owner)?;
-        }
+        let sync = match durability {
+            Durability::Full => "on",
+            Durability::None => "off",
+        };
         let mut shell = Command::new("sh");
         shell
             .args(["-c", KEEPER, "keeper"])
-            .arg(&programs)
-            .arg(folder)
-            .arg(if remove { folder.as_os_str() } else { "".as_ref() })
-            .arg(if durability == Durability::Full { "on" } else { "off" })
+            .args([programs.as_os_str(), scratch.as_os_str(), data.as_os_str()])
+            .args([sync, stop])
+            .env("LC_ALL", "C") // a locale that is not installed would stop initdb
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .current_dir("/")
             .process_group(0); // out of reach of Ctrl-C, which ends the parent, which ends it
-        drop_privileges(&mut shell, owner);
+        run_as(&mut shell, owner);
         let keeper = shell.spawn().map_err(|error| ServerError::Io("sh".into(), error))?;
-        let server = server(keeper);
+        let mut server = Self { scratch, data, keeper };
         server.wait_until_ready()?;
         Ok(server)
     }
 
-    fn wait_until_ready(&self) -> Result<(), ServerError> {
+    fn wait_until_ready(&mut self) -> Result<(), ServerError> {
         let started = Instant::now();
         loop {
-            let status = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
-            if status.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+            if self.is_ready() {
                 return Ok(());
             }
-            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            if matches!(self.keeper.try_wait(), Ok(Some(_))) {
+                let mut output = String::new();
+                if let Some(stderr) = &mut self.keeper.stderr {
+                    let _ = stderr.read_to_string(&mut output);
+                }
+                return Err(ServerError::Failed(output));
+            }
+            let log = fs::read_to_string(self.scratch.join("log")).unwrap_or_default();
             if log.contains("FATAL:") || started.elapsed() > START_LIMIT {
-                return Err(ServerError::Failed("postgres", log));
+                return Err(ServerError::Failed(log));
             }
             #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Where to connect: a Unix socket, as the superuser `postgres`.
-    pub fn url(&self) -> String {
-        let folder = self.folder.join("socket");
-        format!("postgresql:///postgres?user=postgres&host={}", folder.display())
+    /// Whether `postmaster.pid` says so; its socket folder tells this server from one that ran before.
+    fn is_ready(&self) -> bool {
+        let status = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let mut lines = status.lines().skip(4);
+        lines.next().is_some_and(|socket| Path::new(socket) == self.scratch)
+            && lines.nth(2).is_some_and(|state| state.trim() == "ready")
     }
 
-    /// The folder with data, socket and log.
+    /// Where to connect: a Unix socket, as the superuser `postgres`.
+    pub fn url(&self) -> String {
+        let folder = self.scratch.display();
+        format!("postgresql:///postgres?user=postgres&host={folder}&port=5432&sslmode=disable")
+    }
+
+    /// The folder with socket and log, and with the data if they are temporary.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.scratch
     }
 }
 
@@ -169,49 +212,126 @@ impl Drop for Server {
     }
 }
 
-fn initdb(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Result<(), ServerError> {
-    let mut command = Command::new(programs.join("initdb"));
-    command
-        .arg("-D")
-        .arg(folder.join("data"))
-        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
-        .current_dir("/");
-    drop_privileges(&mut command, owner);
-    let output = command.output().map_err(|error| ServerError::Io(programs.join("initdb"), error))?;
-    if output.status.success() {
-        return Ok(());
+/// A fresh name in the temporary folder, or in `/tmp` where that one will not do: a socket's path has at most
+/// some 100 bytes and stands unquoted in a URL, and the server's account must be able to write there.
+fn scratch_folder(owner: Option<&Account>) -> PathBuf {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
+    let has_mode = |path: &Path, mode| fs::metadata(path).is_ok_and(|found| found.mode() & mode == mode);
+    let mut base = env::temp_dir();
+    let text = base.as_os_str().as_bytes();
+    let will_do = base.is_absolute()
+        && text.len() <= 50
+        && text.iter().all(is_plain)
+        && (owner.is_none() || has_mode(&base, 0o003) && base.ancestors().all(|path| has_mode(path, 0o001)));
+    if !will_do {
+        base = PathBuf::from("/tmp");
     }
-    let text = [output.stdout, output.stderr].concat();
-    Err(ServerError::Failed("initdb", String::from_utf8_lossy(&text).into_owned()))
+    let name = Uuid::new_v4().simple().to_string();
+    base.join(format!("refresh-tokens-{}", &name[..16]))
 }
 
-fn drop_privileges(command: &mut Command, owner: Option<(u32, u32)>) {
-    if let Some((uid, gid)) = owner {
-        command.uid(uid).gid(gid);
+/// Makes a folder of the account's own. It can enter those that have to be made above it, whatever the umask.
+fn make_for(folder: &Path, owner: Option<&Account>) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().skip(1).take_while(|path| !path.exists()).collect();
+    for path in missing.into_iter().rev() {
+        fs::create_dir(path)?;
+        if owner.is_some() {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        }
     }
+    fs::DirBuilder::new().mode(0o700).create(folder)?;
+    match owner {
+        Some(owner) => chown(folder, Some(owner.uid), Some(owner.gid)),
+        None => Ok(()),
+    }
+}
+
+/// Whether the account can enter the folder or, if it is yet to be made, what is there of its parents.
+fn check_reachable(folder: &Path, owner: &Account) -> Result<(), ServerError> {
+    let existing = folder.ancestors().find(|path| path.is_dir());
+    let mut test = Command::new("test");
+    test.arg("-x").arg(existing.unwrap_or(folder)).current_dir("/");
+    run_as(&mut test, Some(owner));
+    if test.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(ServerError::NotReachable(folder.to_owned(), owner.clone()))
+}
+
+fn run_as(command: &mut Command, owner: Option<&Account>) {
+    if let Some(owner) = owner {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+}
+
+/// An account of this machine.
+#[derive(Debug, Clone)]
+pub struct Account {
+    name: String,
+    uid: u32,
+    gid: u32,
 }
 
 /// `initdb` and `postgres` refuse to run as root: the account to run them as, if this is root.
-fn unprivileged() -> Option<(u32, u32)> {
-    let status = fs::read_to_string("/proc/self/status").ok();
-    let is_root = match status {
-        Some(status) => status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))
-            .and_then(|ids| ids.split_whitespace().nth(1).map(|id| id == "0"))
-            .unwrap_or(false),
-        None => std::env::var("USER").is_ok_and(|user| user == "root"),
-    };
-    is_root.then(|| account("postgres").or_else(|| account("nobody")).unwrap_or((65_534, 65_534)))
+fn unprivileged() -> Option<Account> {
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    let known = ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|name| Some(Account { name: name.to_owned(), uid: id(&["-u", name])?, gid: id(&["-g", name])? }));
+    known.or_else(|| Some(Account { name: "65534".to_owned(), uid: 65_534, gid: 65_534 }))
 }
 
-fn account(name: &str) -> Option<(u32, u32)> {
-    let accounts = fs::read_to_string("/etc/passwd").ok()?;
-    accounts.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        if fields.next() != Some(name) {
-            return None;
+fn id(arguments: &[&str]) -> Option<u32> {
+    let output = Command::new("id").args(arguments).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    const CHILD: &str = "REFRESH_TOKENS_TEST_CHILD";
+
+    /// One test in two processes: the inner one starts a server and waits to be killed.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "how the inner process speaks to the outer")]
+    fn a_server_is_gone_after_its_parent_was_killed() {
+        if env::var_os(CHILD).is_some() {
+            let server = Server::temporary(Durability::None).unwrap();
+            println!("\nserver {}", server.folder().display());
+            let _ = io::stdin().read(&mut [0]);
+            return;
         }
-        Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
-    })
+        if binaries::find().is_none() {
+            assert!(env::var_os("DATABASE_URL").is_some(), "{}", binaries::not_found());
+            return; // the tests use a server elsewhere, and there is none to be started here
+        }
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--nocapture", "a_server_is_gone_after_its_parent_was_killed"])
+            .env(CHILD, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let folder = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .find_map(|line| line.unwrap().strip_prefix("server ").map(PathBuf::from))
+            .expect("the child says where its server is");
+        assert!(folder.join("data/postmaster.pid").exists());
+
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+
+        // The keeper removes the folder after it has waited for the server's end.
+        let killed = Instant::now();
+        while folder.exists() {
+            assert!(killed.elapsed() < START_LIMIT, "{} stays", folder.display());
+            #[expect(clippy::disallowed_methods, reason = "a folder's end cannot be waited for; bounded")]
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }

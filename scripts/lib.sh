@@ -1,0 +1,95 @@
+# Sourced by the scripts: makes sure of Rust, a C compiler and PostgreSQL's server programs.
+# shellcheck shell=sh
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "$@"
+    exit 1
+}
+
+need_rust() {
+    command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-${HOME-}/.cargo}/bin"
+    command -v cargo >/dev/null || die "Rust is missing. Type this, then run the script again:
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    needed=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' "$root/Cargo.toml")
+    found=$(cargo --version) || exit 1
+    minor=${found#cargo 1.}
+    [ "${minor%%.*}" -ge "$needed" ] || die "Rust 1.$needed or newer is needed, and this is $found. Type:
+  rustup update stable"
+}
+
+# libpq is built from source.
+need_c_compiler() {
+    compiler=${CC:-cc}
+    echo '#include <stdlib.h>' | ${compiler} -x c -fsyntax-only - 2>/dev/null || die "A C compiler with its headers is missing. Type this, then run the script again:
+  Debian, Ubuntu:  apt-get install gcc libc6-dev
+  Fedora:          dnf install gcc
+  Alpine:          apk add gcc musl-dev
+  macOS:           xcode-select --install"
+}
+
+find_server() {
+    cargo run --quiet --manifest-path "$root/Cargo.toml" -p refresh-tokens-support --bin with-postgres -- --find >/dev/null
+}
+
+# Never asks for a password: who would have to be asked is told what to type.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+# Whether there is such a package manager, and the right to use it.
+has() {
+    { command -v "$1" && as_root true; } >/dev/null 2>&1
+}
+
+apt_get() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
+        -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 "$@"
+}
+
+# Debian makes and starts a cluster with the package, unless it is told not to.
+install_on_debian() {
+    folder=/etc/postgresql-common/createcluster.d
+    as_root mkdir -p "$folder"
+    echo 'create_main_cluster = false' | as_root tee "$folder/refresh-tokens.conf" >/dev/null
+    apt-cache show postgresql >/dev/null 2>&1 || apt_get update
+    apt_get install -y --no-install-recommends postgresql ||
+        { apt_get update && apt_get install -y --no-install-recommends postgresql; }
+    as_root rm -f "$folder/refresh-tokens.conf"
+}
+
+install_server() {
+    if has apt-get; then
+        install_on_debian
+    elif has dnf; then
+        as_root dnf install -y postgresql-server
+    elif has apk; then
+        as_root apk add postgresql
+    elif command -v brew >/dev/null; then
+        brew install postgresql@17
+    else
+        say "There is no package manager that this script knows, or not the right to use it without a password."
+    fi
+}
+
+# Everything that the examples and tests need. With DATABASE_URL, there is a server already.
+prepare() {
+    need_rust
+    need_c_compiler
+    [ -n "${DATABASE_URL-}" ] || unset DATABASE_URL
+    cargo build --manifest-path "$root/Cargo.toml" -p refresh-tokens-support --bin with-postgres
+    if [ -n "${DATABASE_URL-}" ] || find_server 2>/dev/null; then
+        return
+    fi
+    if [ -z "${REFRESH_TOKENS_PG_BIN-}" ]; then
+        say "PostgreSQL's server programs are missing; installing them."
+        install_server >&2 </dev/null || say "That did not work."
+    fi
+    find_server || exit 1
+}
