@@ -43,7 +43,7 @@ const PREFILLED: [i32; 2] = [10_000, 1_000_000];
 /// Rows of a session in a prefilled table.
 const LINKS: i32 = 10;
 
-/// Live sessions of a prefilled table that are rotated in turn, so that not one page alone is touched.
+/// Live sessions of a prefilled table that are rotated in turn, so that pages all over it are touched.
 const ROTATED_SESSIONS: usize = 1_000;
 
 fn main() {
@@ -55,6 +55,7 @@ fn main() {
     for presenters in PRESENTERS {
         one_token(&mut comparison, presenters);
     }
+    stale_token(&mut comparison);
     for rows in PREFILLED {
         prefilled(&mut comparison, rows);
     }
@@ -101,6 +102,29 @@ fn one_token(comparison: &mut Comparison, presenters: usize) {
         let table = Database::migrated_on(url);
         let all = |rotate: Rotate| on_one_token(rotate, &table, presenters);
         Case { contenders: vec![all(contenders::ours), all(contenders::reference)], databases: vec![table] }
+    });
+}
+
+/// One thread that presents a token which was rotated long ago, as a thief would: every answer is a refusal.
+fn stale_token(comparison: &mut Comparison) {
+    comparison.case("rotate/stale_token", 1, &["ours", "reference"], |url| {
+        let table = Database::migrated_on(url);
+        let mut conn = table.connect();
+        let stale = log_in(&mut conn);
+        let rotated = contenders::ours(&mut conn, &stale, &Next::new());
+        assert_eq!(rotated, Ok(true), "the first presentation");
+        let refused = |rotate: Rotate| -> Contender {
+            let (mut conn, stale) = (table.connect(), stale.clone());
+            Box::new(move |iterations| {
+                let nexts: Vec<_> = (0..iterations).map(|_| Next::new()).collect();
+                let began = Instant::now();
+                for next in nexts {
+                    assert_eq!(rotate(&mut conn, &stale, &next), Ok(false), "a later presentation");
+                }
+                began.elapsed()
+            })
+        };
+        Case { contenders: vec![refused(contenders::ours), refused(contenders::reference)], databases: vec![table] }
     });
 }
 
@@ -179,7 +203,7 @@ fn in_threads(mut workers: Vec<Worker>) -> Contender {
 fn on_one_token(rotate: Rotate, database: &Database, presenters: usize) -> Contender {
     let mut conns: Vec<_> = (0..presenters).map(|_| database.connect()).collect();
     Box::new(move |iterations| {
-        let tokens: Vec<_> = (0..iterations).map(|_| log_in(&mut conns[0])).collect();
+        let tokens = log_ins(&mut conns[0], iterations);
         let barrier = Barrier::new(presenters);
         // No thread may panic between two barriers, which would leave the others waiting for ever.
         let present = |conn: &mut PgConnection, token: &TokenHash, next: &Next| {
@@ -240,6 +264,12 @@ fn log_in(conn: &mut PgConnection) -> TokenHash {
     hash
 }
 
+/// That many in one transaction, which waits for the disk only once.
+fn log_ins(conn: &mut PgConnection, number: u64) -> Vec<TokenHash> {
+    let tokens = conn.transaction(|conn| QueryResult::Ok((0..number).map(|_| log_in(conn)).collect()));
+    tokens.expect("the connection stands")
+}
+
 fn live_hashes(conn: &mut PgConnection, name: &str) -> VecDeque<TokenHash> {
     #[derive(QueryableByName)]
     struct Live {
@@ -249,6 +279,7 @@ fn live_hashes(conn: &mut PgConnection, name: &str) -> VecDeque<TokenHash> {
     let live: Vec<Live> = sql_query(format!(
         "SELECT token_hash FROM refresh_tokens
          WHERE active_org_id = md5($1)::uuid AND rotated_to IS NULL
+         ORDER BY id -- and so in no order on the disk
          LIMIT {ROTATED_SESSIONS}"
     ))
     .bind::<Text, _>(name)
