@@ -76,7 +76,7 @@ pub enum Error {
     /// No connection could be made.
     #[error("cannot connect to PostgreSQL: {message}")]
     Unreachable {
-        /// What libpq or the server said; it names host and user, never the password.
+        /// What libpq or the server said of the attempt; never a part of the URL that holds the password.
         message: String,
     },
 
@@ -94,6 +94,13 @@ pub enum Error {
     /// deleted it by another way.
     #[error("the locked token was revoked, rotated or deleted by this very transaction after it had been locked")]
     LockedTokenSpent,
+
+    /// A revocation of many tokens was called inside a transaction of the host's in REPEATABLE READ or SERIALIZABLE,
+    /// whose snapshot may be older than the tokens; nothing was changed.
+    #[error(
+        "a transaction in REPEATABLE READ or SERIALIZABLE cannot see every token that a revocation must end: revoke in a READ COMMITTED transaction, or outside of yours"
+    )]
+    IsolationTooHigh,
 
     /// An earlier statement of the transaction failed, and the closure returned `Ok` all the same.
     ///
@@ -120,11 +127,12 @@ pub enum Error {
         message: String,
     },
 
-    /// A row holds a value that has no counterpart in Rust, such as the timestamp `infinity`.
+    /// A value that the database returned has no counterpart in Rust.
     ///
-    /// You meet it only where other software writes to the table.
+    /// You meet it where a column has another type than [`verify`](crate::verify) asks for, or in a query of the
+    /// host's own inside [`transaction`](crate::RefreshTokenRepository::transaction).
     #[error(
-        "a row of refresh_tokens holds a value that cannot be read (an infinite timestamp, or a column of another type): correct the row that other software wrote"
+        "a value that the database returned cannot be read: call refresh_tokens::verify(&mut conn) to see whether a column of refresh_tokens has another type"
     )]
     UnreadableRow,
 
@@ -154,7 +162,7 @@ pub enum Wait {
     /// `statement_timeout` ran out.
     #[error("waiting for a statement to finish")]
     Statement,
-    /// A revocation met new tokens in each of [`MAX_PASSES`](crate::MAX_PASSES) passes.
+    /// A revocation met new tokens in each of 100 passes.
     #[error("revoking tokens that are born faster than they can be revoked")]
     Births,
 }
@@ -167,8 +175,9 @@ impl Error {
     ///
     /// What it can know: Diesel passes on the SQLSTATE of serialization failures and of lost connections, so
     /// these are always recognised. Deadlocks, lock and statement timeouts arrive without their code and are
-    /// recognised by the server's English message; where `lc_messages` is another language, they are
-    /// [`Error::Database`] and this answers false. `ALTER ROLE … SET lc_messages = 'C'` (by a superuser) makes
+    /// recognised by the server's English message (so are [`SchemaMissing`](Self::SchemaMissing) and
+    /// [`Aborted`](Self::Aborted)); where `lc_messages` is another language, they are [`Error::Database`] and this
+    /// answers false. `ALTER ROLE … SET lc_messages = 'C'` (by a superuser) makes
     /// them recognisable. It cannot know how long an outage lasts: bound your retries.
     ///
     /// # Example
@@ -192,8 +201,9 @@ impl Error {
 
     /// Whether the change may have been committed although the call failed.
     ///
-    /// True for [`ConnectionLost`](Self::ConnectionLost) alone; every other error means that the verb changed
-    /// nothing.
+    /// True for [`ConnectionLost`](Self::ConnectionLost) alone. Every other error means that the verb changed
+    /// nothing, but for [`cleanup_expired`](crate::RefreshTokenRepository::cleanup_expired), whose earlier batches
+    /// stay deleted.
     ///
     /// # Example
     ///

@@ -3,6 +3,8 @@
 mod binding;
 mod error;
 mod input;
+mod instant;
+mod isolation;
 mod migrations;
 mod models;
 mod outcome;
@@ -30,6 +32,7 @@ mod statement;
 mod token_hash;
 mod transaction;
 
+#[cfg(doc)]
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod _architecture {}
 
@@ -41,7 +44,6 @@ pub use models::{NewRefreshToken, NewSession, RefreshToken, Successor, TokenStat
 pub use outcome::{Refusal, Rotation};
 pub use pool::{RefreshTokenStore, StoreConfig};
 pub use repository::RefreshTokenRepository;
-pub use revocation::MAX_PASSES;
 pub use revoked_reason::RevokedReason;
 pub use token_hash::TokenHash;
 pub use transaction::{LockedToken, TokenTransaction};

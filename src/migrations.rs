@@ -3,15 +3,16 @@
 //! Diesel's ledger, `__diesel_schema_migrations`, belongs to the host: a shared one would skip our table where
 //! versions collide, and the host's `revert_all_migrations` would meet versions that it does not know.
 
+use diesel::dsl::{exists, select, sql};
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::result::Error as DieselError;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Integer, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use crate::error::{Error, Result};
+use crate::isolation::read_committed;
 
 /// Private: given to Diesel's own harness it would end up in the host's ledger.
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -19,6 +20,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 diesel::table! {
     refresh_tokens_migrations (version) {
         version -> Text,
+        adopted -> Bool,
     }
 }
 
@@ -32,7 +34,7 @@ diesel::table! {
 ///
 /// A table `refresh_tokens` that is there already, with the eight columns from `id` to `created_at`, is adopted:
 /// it gains the other columns, and its tokens are put into sessions by their `rotated_to`. That rewrites the
-/// table and locks it meanwhile.
+/// table and locks everybody out meanwhile; ARCHITECTURE.md says for how long.
 ///
 /// Hosts that use another tool apply the plain SQL in the crate's folder `migrations`, and call
 /// [`verify`] instead.
@@ -57,12 +59,10 @@ diesel::table! {
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
-    in_read_committed(conn, |conn| {
+    read_committed(conn, |conn, _| {
         open_ledger(conn)?;
         let applied = applied_versions(conn)?;
-        if applied.is_empty() {
-            check_adoptable(conn)?;
-        }
+        let adopts = applied.is_empty() && adopts(conn)?;
         let mut names = Vec::new();
         for migration in all()? {
             let version = migration.name().version().to_string();
@@ -72,9 +72,12 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
             let name = migration.name().to_string();
             migration.run(conn).map_err(|error| failed(&name, &*error))?;
             diesel::insert_into(refresh_tokens_migrations::table)
-                .values(refresh_tokens_migrations::version.eq(version))
+                .values((refresh_tokens_migrations::version.eq(version), refresh_tokens_migrations::adopted.eq(adopts)))
                 .execute(conn)?;
             names.push(name);
+        }
+        if !names.is_empty() {
+            no_problems(conn, Step::Migrated)?;
         }
         Ok(names)
     })
@@ -85,8 +88,8 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
 ///
 /// # Errors
 ///
-/// [`Error::Migration`] if a migration cannot be reverted, such as where a view depends on the table. Nothing
-/// is changed then.
+/// [`Error::Migration`] if the table was adopted, because it holds the tokens of other software, or if a migration
+/// cannot be reverted, such as where a view depends on the table. Nothing is changed then.
 ///
 /// # Locking
 ///
@@ -106,8 +109,15 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
 /// # Ok::<(), Error>(())
 /// ```
 pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
-    in_read_committed(conn, |conn| {
+    read_committed(conn, |conn, _| {
         open_ledger(conn)?;
+        if select(exists(refresh_tokens_migrations::table.filter(refresh_tokens_migrations::adopted)))
+            .get_result(conn)?
+        {
+            let message = "refresh_tokens was there before migrate() adopted it, so it is not dropped: \
+                drop what was added (trigger, function, columns from session_id on, refresh_tokens_migrations) by hand";
+            return Err(Error::Migration { message: message.to_owned() });
+        }
         let applied = applied_versions(conn)?;
         let mut names = Vec::new();
         for migration in all()?.iter().rev() {
@@ -149,7 +159,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
 /// # Ok::<(), Error>(())
 /// ```
 pub fn verify(conn: &mut PgConnection) -> Result<()> {
-    if !exists(conn, "to_regclass('refresh_tokens') IS NOT NULL")? {
+    if !holds(conn, "to_regclass('refresh_tokens') IS NOT NULL")? {
         return Err(Error::SchemaMissing);
     }
     no_problems(conn, Step::Migrated)
@@ -175,18 +185,19 @@ fn no_problems(conn: &mut PgConnection, step: Step) -> Result<()> {
     Err(Error::SchemaMismatch(rows.into_iter().map(|row| row.problem).collect()))
 }
 
-/// A table that other migrations made, in the schema where ours would be made.
-fn check_adoptable(conn: &mut PgConnection) -> Result<()> {
+/// Whether other software made the table, in the schema where ours would be made; an error if it cannot be adopted.
+fn adopts(conn: &mut PgConnection) -> Result<bool> {
     let there = "EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
         WHERE pg_class.oid = to_regclass('refresh_tokens') AND nspname = current_schema())";
-    if exists(conn, there)? {
+    let is_there = holds(conn, there)?;
+    if is_there {
         no_problems(conn, Step::Adoptable)?;
     }
-    Ok(())
+    Ok(is_there)
 }
 
-fn exists(conn: &mut PgConnection, condition: &'static str) -> Result<bool> {
-    Ok(diesel::select(diesel::dsl::sql::<Bool>(condition)).get_result(conn)?)
+fn holds(conn: &mut PgConnection, condition: &'static str) -> Result<bool> {
+    Ok(select(sql::<Bool>(condition)).get_result(conn)?)
 }
 
 /// Waits for a migration that runs elsewhere, and makes the ledger if this is the first.
@@ -197,6 +208,7 @@ fn open_ledger(conn: &mut PgConnection) -> Result<()> {
     sql_query(
         "CREATE TABLE IF NOT EXISTS refresh_tokens_migrations (
             version    text        PRIMARY KEY,
+            adopted    boolean     NOT NULL,
             applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
         )",
     )
@@ -218,27 +230,4 @@ fn all() -> Result<Vec<Box<dyn Migration<Pg>>>> {
 
 fn failed(name: &str, error: &dyn std::error::Error) -> Error {
     Error::Migration { message: format!("{name}: {error}") }
-}
-
-/// READ COMMITTED whatever the session's default: a snapshot taken before the wait for another migration would
-/// not see what it did.
-fn in_read_committed<T>(conn: &mut PgConnection, work: fn(&mut PgConnection) -> Result<T>) -> Result<T> {
-    let attempt = conn.build_transaction().read_committed().run(|conn| work(conn).map_err(Attempt::Work));
-    match attempt {
-        Ok(value) => Ok(value),
-        Err(Attempt::Work(error)) => Err(error),
-        Err(Attempt::Diesel(DieselError::AlreadyInTransaction)) => conn.transaction(work),
-        Err(Attempt::Diesel(error)) => Err(error.into()),
-    }
-}
-
-enum Attempt {
-    Work(Error),
-    Diesel(DieselError),
-}
-
-impl From<DieselError> for Attempt {
-    fn from(error: DieselError) -> Self {
-        Self::Diesel(error)
-    }
 }

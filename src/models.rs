@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use crate::input::{InvalidInput, not_nil, not_too_far};
+use crate::instant::{Instant, MaybeInstant};
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
 use crate::token_hash::TokenHash;
@@ -14,7 +15,8 @@ use crate::token_hash::TokenHash;
 ///
 /// It is a copy of what was true when it was read. To decide whether a token may be used, ask the database:
 /// [`rotate`](crate::RefreshTokenRepository::rotate) or
-/// [`get_valid_by_hash`](crate::RefreshTokenRepository::get_valid_by_hash).
+/// [`get_valid_by_hash`](crate::RefreshTokenRepository::get_valid_by_hash). An instant beyond what chrono can hold,
+/// such as the `infinity` that other software wrote, is read as chrono's first or last.
 ///
 /// # Example
 ///
@@ -41,22 +43,27 @@ pub struct RefreshToken {
     /// The organisation it acts for.
     pub active_org_id: Uuid,
     /// From this instant (UTC) it is no longer valid.
+    #[diesel(deserialize_as = Instant)]
     pub expires_at: DateTime<Utc>,
     /// When it was revoked (UTC).
+    #[diesel(deserialize_as = MaybeInstant)]
     pub revoked_at: Option<DateTime<Utc>>,
     /// The successor it was rotated to.
     pub rotated_to: Option<Uuid>,
     /// When it was written (UTC, the database's clock).
+    #[diesel(deserialize_as = Instant)]
     pub created_at: DateTime<Utc>,
     /// The session: all tokens that descend from one login. Key your own table of devices by it.
     pub session_id: Uuid,
     /// The absolute end of the session (UTC), if it has one.
+    #[diesel(deserialize_as = MaybeInstant)]
     pub session_expires_at: Option<DateTime<Utc>>,
     /// Why it was revoked; `None` also where other software revoked it.
     pub revoked_reason: Option<RevokedReason>,
     /// How many rotations lie between the login and this token.
     pub generation: i32,
     /// When it was rotated (UTC).
+    #[diesel(deserialize_as = MaybeInstant)]
     pub rotated_at: Option<DateTime<Utc>>,
 }
 
@@ -84,7 +91,7 @@ impl RefreshToken {
         } else if let Some(at) = self.revoked_at {
             let reason = self.revoked_reason;
             TokenState::Revoked { at, reason }
-        } else if self.expires_at <= now {
+        } else if self.ends_at() <= now {
             TokenState::Expired
         } else {
             TokenState::Active

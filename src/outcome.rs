@@ -1,5 +1,7 @@
 //! What a rotation answers.
 
+use std::fmt;
+
 use crate::models::RefreshToken;
 
 /// The outcome of [`rotate`](crate::RefreshTokenRepository::rotate).
@@ -63,4 +65,45 @@ pub enum Refusal {
     Revoked(RefreshToken),
     /// It expired, or its session did. For a rotation that is sent again: the successor that it had made did.
     Expired(RefreshToken),
+}
+
+impl Refusal {
+    /// The row it is about: the presented token, or the successor where the variant says so.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// assert!(refresh_tokens::Refusal::NotFound.token().is_none());
+    /// ```
+    pub fn token(&self) -> Option<&RefreshToken> {
+        match self {
+            Self::NotFound => None,
+            Self::Reused(token) | Self::BindingMismatch(token) | Self::Revoked(token) | Self::Expired(token) => {
+                Some(token)
+            }
+        }
+    }
+
+    /// A word for logs and metrics: `not_found`, `reused`, `binding_mismatch`, `revoked` or `expired`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// assert_eq!(refresh_tokens::Refusal::NotFound.as_str(), "not_found");
+    /// ```
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Reused(_) => "reused",
+            Self::BindingMismatch(_) => "binding_mismatch",
+            Self::Revoked(_) => "revoked",
+            Self::Expired(_) => "expired",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool, PoolError, PooledConnection};
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PoolError, PooledConnection};
 use uuid::Uuid;
 
 use crate::binding::Binding;
@@ -199,8 +199,9 @@ impl RefreshTokenStore {
             .min_idle(Some(1))
             .connection_timeout(config.pool_timeout)
             .connection_customizer(Box::new(timeouts))
+            .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
             .build(Manager::new(database_url))
-            .map_err(|error| Error::Unreachable { message: error.to_string() })?;
+            .map_err(|error| unreachable(&error.to_string()))?;
         Ok(Self { pool })
     }
 
@@ -274,7 +275,7 @@ impl RefreshTokenStore {
     fn not_had(&self, error: &PoolError) -> Error {
         let message = error.to_string();
         match message.split_once(": ") {
-            Some((_, why)) => Error::Unreachable { message: why.to_owned() },
+            Some(_) => unreachable(&message),
             None => Error::PoolExhausted { waited: self.pool.connection_timeout() },
         }
     }
@@ -325,6 +326,14 @@ impl RefreshTokenStore {
         let mut conn = self.take()?;
         RefreshTokenRepository::new(&mut conn).transaction_with(work)
     }
+}
+
+/// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password.
+fn unreachable(message: &str) -> Error {
+    let attempts = ["connection to server", "could not connect", "could not translate host name", "FATAL"];
+    let said = attempts.iter().filter_map(|attempt| message.find(attempt)).min();
+    let message = said.map_or("the database URL cannot be used", |start| &message[start..]);
+    Error::Unreachable { message: message.to_owned() }
 }
 
 /// Gives the store each verb of the repository, on a pooled connection.

@@ -13,7 +13,7 @@ use crate::input::not_nil;
 use crate::models::{NewRefreshToken, RefreshToken, Successor};
 use crate::outcome::Rotation;
 use crate::rotation;
-use crate::rotation::clock_timestamp;
+use crate::rotation::has_not_expired;
 use crate::schema::refresh_tokens;
 use crate::statement::Create;
 use crate::token_hash::TokenHash;
@@ -169,7 +169,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
             .filter(refresh_tokens::token_hash.eq(hash))
             .filter(refresh_tokens::revoked_at.is_null())
             .filter(refresh_tokens::rotated_to.is_null())
-            .filter(refresh_tokens::expires_at.gt(clock_timestamp()))
+            .filter(has_not_expired())
             .select(RefreshToken::as_select())
             .first(self.conn)
             .optional()?;
@@ -379,7 +379,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
             .filter(refresh_tokens::user_id.eq(user_id))
             .filter(refresh_tokens::revoked_at.is_null())
             .filter(refresh_tokens::rotated_to.is_null())
-            .filter(refresh_tokens::expires_at.gt(clock_timestamp()))
+            .filter(has_not_expired())
             .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
             .select(RefreshToken::as_select())
             .load(self.conn)?;

@@ -2,8 +2,9 @@
 //!
 //! Those of many rows are one UPDATE, repeated in one transaction until a pass sees no unrevoked row. A rotation
 //! in flight holds the lock of an unrevoked predecessor, so a pass that sees none has seen every birth;
-//! ARCHITECTURE.md has the argument. Rows are locked in the order of session, generation, id.
+//! ARCHITECTURE.md has the argument. Rows are locked oldest first.
 
+use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -11,6 +12,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, Wait};
+use crate::isolation::{Scope, read_committed};
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::clock_timestamp;
 use crate::schema::refresh_tokens;
@@ -20,13 +22,7 @@ use crate::token_hash::TokenHash;
 ///
 /// Two are usual: one that revokes, one that finds nothing left. Each further one needs a rotation or login that
 /// was committed while the pass before it ran.
-///
-/// # Example
-///
-/// ```
-/// assert!(refresh_tokens::MAX_PASSES > 2);
-/// ```
-pub const MAX_PASSES: usize = 100;
+const MAX_PASSES: usize = 100;
 
 /// What one pass met: unrevoked rows in its snapshot, and those that it revoked.
 #[derive(QueryableByName)]
@@ -38,16 +34,15 @@ struct Pass {
 }
 
 pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid) -> Result<usize> {
-    conn.transaction(|conn| {
+    read_committed(conn, |conn, scope| {
+        check_isolation(conn, scope)?;
         // Read once: should the row be deleted between two passes, the later ones still know its session.
-        let Some((session_id, generation)) = refresh_tokens::table
+        let start = refresh_tokens::table
             .find(token_id)
             .select((refresh_tokens::session_id, refresh_tokens::generation))
             .first::<(Uuid, i32)>(conn)
-            .optional()?
-        else {
-            return Ok(0);
-        };
+            .optional()?;
+        let Some((session_id, generation)) = start else { return Ok(0) };
         repeat_until_none_is_seen(|| {
             sql_query(concat!(include_str!("sql/seen_in_chain.sql"), include_str!("sql/revoke_seen.sql")))
                 .bind::<Text, _>(RevokedReason::ChainRevoked)
@@ -65,15 +60,35 @@ pub(crate) fn revoke_user(conn: &mut PgConnection, user_id: Uuid, keep: Option<U
         Some(_) => RevokedReason::OthersRevoked,
         None => RevokedReason::UserRevoked,
     };
-    conn.transaction(|conn| {
+    read_committed(conn, |conn, scope| {
+        check_isolation(conn, scope)?;
+        // Read once, for the same reason.
+        let session_id: Option<Uuid> = match keep {
+            Some(id) => refresh_tokens::table.find(id).select(refresh_tokens::session_id).first(conn).optional()?,
+            None => None,
+        };
         repeat_until_none_is_seen(|| {
             sql_query(concat!(include_str!("sql/seen_of_user.sql"), include_str!("sql/revoke_seen.sql")))
                 .bind::<Text, _>(reason)
                 .bind::<SqlUuid, _>(user_id)
                 .bind::<Nullable<SqlUuid>, _>(keep)
+                .bind::<Nullable<SqlUuid>, _>(session_id)
                 .get_result(conn)
         })
     })
+}
+
+/// A host's transaction above READ COMMITTED may have a snapshot from before the call, in which tokens that exist
+/// cannot be seen.
+fn check_isolation(conn: &mut PgConnection, scope: Scope) -> Result<()> {
+    if scope == Scope::Own {
+        return Ok(());
+    }
+    let sees_what_is_committed = "current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')";
+    if diesel::select(sql::<Bool>(sees_what_is_committed)).get_result(conn)? {
+        return Ok(());
+    }
+    Err(Error::IsolationTooHigh)
 }
 
 fn repeat_until_none_is_seen(mut pass: impl FnMut() -> QueryResult<Pass>) -> Result<usize> {

@@ -1,5 +1,7 @@
 //! Why a token was revoked.
 
+use std::fmt;
+
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
@@ -54,6 +56,12 @@ impl RevokedReason {
             Self::OthersRevoked => "others_revoked",
             Self::Unrecognized => "unrecognized",
         }
+    }
+}
+
+impl fmt::Display for RevokedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

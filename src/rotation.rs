@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Timestamptz};
 
 use crate::binding::Binding;
 use crate::error::Result;
@@ -18,6 +19,17 @@ use crate::token_hash::TokenHash;
 diesel::define_sql_function! {
     /// The database's clock at this very moment, not at the start of the transaction.
     fn clock_timestamp() -> Timestamptz;
+}
+
+diesel::define_sql_function! {
+    /// The earlier of two instants; NULL counts as none.
+    fn least(one: Timestamptz, other: Nullable<Timestamptz>) -> Timestamptz;
+}
+
+/// Its own expiry and its session's end lie ahead. They differ only in rows that other software wrote.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(crate) fn has_not_expired() -> _ {
+    least(refresh_tokens::expires_at, refresh_tokens::session_expires_at).gt(clock_timestamp())
 }
 
 pub(crate) fn rotate(
@@ -91,7 +103,8 @@ fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -
     let made: Option<(RefreshToken, bool)> = refresh_tokens::table
         .find(successor.id)
         .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
-        .select((RefreshToken::as_select(), refresh_tokens::expires_at.gt(clock_timestamp())))
+        .filter(refresh_tokens::session_id.eq(token.session_id))
+        .select((RefreshToken::as_select(), has_not_expired()))
         .first(conn)
         .optional()?;
     Ok(match made {

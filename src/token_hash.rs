@@ -1,6 +1,7 @@
 //! The hash of a token's secret: validated on the way in, never printed on the way out.
 
 use std::fmt;
+use std::str::FromStr;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -90,6 +91,22 @@ impl TokenHash {
     /// ```
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for TokenHash {
+    type Err = InvalidInput;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInput> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for TokenHash {
+    type Error = InvalidInput;
+
+    fn try_from(text: String) -> Result<Self, InvalidInput> {
+        Self::new(text)
     }
 }
 

@@ -2,25 +2,35 @@
 -- These two make its successors members of their predecessor's session, so that they cannot escape a
 -- revocation of it: the UPDATE for rotations of the past, the trigger for those to come.
 
+-- A rotation in flight must be in neither: it is over before this begins, or begins when the trigger is there.
+LOCK TABLE refresh_tokens IN SHARE ROW EXCLUSIVE MODE;
+
+-- Rows that more than one predecessor names (-1, for the time being) begin a session of their own, like logins:
+-- then every walk ends, also beside a cycle.
+UPDATE refresh_tokens
+SET generation = -1
+WHERE id IN (SELECT rotated_to FROM refresh_tokens GROUP BY rotated_to HAVING count(*) > 1);
+
 WITH RECURSIVE lineage AS (
-    SELECT login.id, login.rotated_to, login.session_id
+    SELECT id, user_id, rotated_to, session_id, 0 AS generation
     FROM refresh_tokens login
-    WHERE NOT EXISTS (SELECT FROM refresh_tokens parent WHERE parent.rotated_to = login.id)
-    UNION
-    SELECT successor.id, successor.rotated_to, lineage.session_id
+    WHERE generation = -1 OR NOT EXISTS (SELECT FROM refresh_tokens parent WHERE parent.rotated_to = login.id)
+    UNION ALL
+    SELECT successor.id, successor.user_id, successor.rotated_to, lineage.session_id, lineage.generation + 1
     FROM lineage
-    JOIN refresh_tokens successor ON successor.id = lineage.rotated_to
-),
-numbered AS (
-    SELECT lineage.id, lineage.session_id,
-        row_number() OVER (PARTITION BY lineage.session_id ORDER BY token.created_at, token.id) - 1 AS generation
-    FROM lineage
-    JOIN refresh_tokens token ON token.id = lineage.id
+    CROSS JOIN LATERAL (
+        SELECT id, user_id, rotated_to
+        FROM refresh_tokens
+        WHERE id = lineage.rotated_to AND user_id = lineage.user_id AND generation = 0
+        OFFSET 0 -- keeps the planner from scanning the table once a generation
+    ) successor
 )
 UPDATE refresh_tokens token
-SET session_id = numbered.session_id, generation = numbered.generation
-FROM numbered
-WHERE token.id = numbered.id AND numbered.generation > 0;
+SET session_id = lineage.session_id, generation = lineage.generation
+FROM lineage
+WHERE token.id = lineage.id AND lineage.generation > 0;
+
+UPDATE refresh_tokens SET generation = 0 WHERE generation = -1;
 
 -- The table is named through TG_TABLE_SCHEMA, so that no search_path can point the function elsewhere.
 CREATE FUNCTION refresh_tokens_adopt_successor() RETURNS trigger

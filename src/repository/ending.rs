@@ -17,12 +17,12 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID. [`Error::Busy`](crate::Error::Busy) also after [`MAX_PASSES`](crate::MAX_PASSES)
-    /// passes.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID. [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh)
+    /// inside a transaction of yours above READ COMMITTED.
     ///
     /// # Locking
     ///
-    /// Every unrevoked row of the chain, in the order of the rotations; a rotation in flight is waited for.
+    /// Every unrevoked row of the chain, oldest first; a rotation in flight is waited for.
     ///
     /// # Example
     ///
@@ -44,8 +44,8 @@ impl RefreshTokenRepository<'_> {
     /// Revokes one token by its id; whether it did.
     ///
     /// `false` if the id is unknown or the token was revoked already. This ends the row, not the session: of a
-    /// token that has been rotated, the successor lives on. Use
-    /// [`revoke_token_chain`](Self::revoke_token_chain) to end what descends from it.
+    /// token that has been rotated, or is just being rotated, the successor lives on. To log out, use
+    /// [`revoke_token_chain`](Self::revoke_token_chain), which ends what descends from it too.
     ///
     /// # Errors
     ///
@@ -71,9 +71,24 @@ impl RefreshTokenRepository<'_> {
         revocation::revoke_by_id(self.conn, token_id)
     }
 
-    /// Revokes one token by its hash; whether it did. Logout, RFC 7009 §2.1.
+    /// Revokes one token by its hash; whether it did.
     ///
-    /// As [`revoke`](Self::revoke), for a caller who has the presented token and not its id.
+    /// As [`revoke`](Self::revoke), for a caller who has the presented token and not its id; and like it, this is
+    /// not yet a log-out.
+    ///
+    /// # Example: log out (RFC 7009 §2.1)
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let presented = tokens.create(&new_token())?.token_hash;
+    /// // Whatever refresh runs at this moment, it does not outlive this.
+    /// if let Some(token) = tokens.get_by_hash(&presented)? {
+    ///     tokens.revoke_token_chain(token.id)?;
+    /// }
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -105,13 +120,12 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID. [`Error::Busy`](crate::Error::Busy) also after [`MAX_PASSES`](crate::MAX_PASSES)
-    /// passes.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID. [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh)
+    /// inside a transaction of yours above READ COMMITTED.
     ///
     /// # Locking
     ///
-    /// Every unrevoked row of the user, session by session in the order of the rotations; a rotation in flight
-    /// is waited for.
+    /// Every unrevoked row of the user, oldest first; a rotation in flight is waited for.
     ///
     /// # Example
     ///
@@ -137,8 +151,8 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a nil UUID. [`Error::Busy`](crate::Error::Busy) also after [`MAX_PASSES`](crate::MAX_PASSES)
-    /// passes.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a nil UUID. [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh)
+    /// inside a transaction of yours above READ COMMITTED.
     ///
     /// # Locking
     ///

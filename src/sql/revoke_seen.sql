@@ -1,11 +1,12 @@
 -- revoke_seen: the rest of every pass: lock what was seen, in the one order of locks, and revoke it ($1: why).
+-- Oldest first, so that what a later pass finds comes after all that an earlier one has locked.
 -- The count of seen is the snapshot's: a row that changed while it was waited for may have had a successor.
 -- ANY (ARRAY(…)) and not a join: whatever the planner expects, it looks the rows up by id.
 , locked AS MATERIALIZED (
     SELECT id
     FROM refresh_tokens
     WHERE id = ANY (ARRAY(SELECT id FROM seen)) AND revoked_at IS NULL
-    ORDER BY session_id, generation, id
+    ORDER BY created_at, session_id, generation, id
     FOR UPDATE
 ),
 revoked AS (

@@ -1,10 +1,13 @@
--- seen_of_user: the unrevoked rows of a user ($2) but the live one of the session of $3, if that is given.
--- revoke_seen.sql goes on.
+-- seen_of_user: the unrevoked rows of a user ($2). revoke_seen.sql goes on.
+-- $3 and $4 name a token to keep and its session, if one is to be kept: that token while it has no successor,
+-- and then the live token of its session.
 WITH seen AS MATERIALIZED (
-    SELECT id
+    SELECT refresh_tokens.id
     FROM refresh_tokens
-    WHERE user_id = $2
-        AND revoked_at IS NULL
-        AND NOT (rotated_to IS NULL
-            AND session_id IS NOT DISTINCT FROM (SELECT kept.session_id FROM refresh_tokens kept WHERE kept.id = $3))
+    WHERE refresh_tokens.user_id = $2
+        AND refresh_tokens.revoked_at IS NULL
+        AND NOT (refresh_tokens.rotated_to IS NULL
+            AND refresh_tokens.session_id IS NOT DISTINCT FROM $4
+            AND (refresh_tokens.id = $3
+                OR NOT EXISTS (SELECT FROM refresh_tokens kept WHERE kept.id = $3 AND kept.rotated_to IS NULL)))
 )

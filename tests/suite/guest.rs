@@ -86,9 +86,9 @@ fn invariant_10_a_transaction_in_a_transaction_is_a_savepoint() {
     assert!(row(&mut conn, &token.token_hash).revoked_at.is_some());
 }
 
-/// The schedule of flaw 1 with the revocation in a stricter isolation level: a right answer or a transient error.
+/// The schedule of flaw 1 where the session's default is stricter: a revocation of its own asks for READ COMMITTED.
 #[test]
-fn invariant_3_in_repeatable_read_and_serializable_is_right_or_transient() {
+fn invariant_3_whatever_the_default_isolation() {
     for isolation in ["repeatable read", "serializable"] {
         let database = Database::migrated();
         let mut conn = database.connect();
@@ -96,27 +96,50 @@ fn invariant_3_in_repeatable_read_and_serializable_is_right_or_transient() {
         let first = row(&mut conn, &hashes[0]);
         let pid = race::pid(&mut conn);
         let revocation = RefCell::new(None);
-        let start = first.id;
         let strict = format!("SET default_transaction_isolation = '{isolation}'");
-        let again = strict.clone();
         let third = conn
             .transaction(|conn| {
                 let third = rotate(By::Library, conn, &hashes[1]);
                 revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
                     conn.batch_execute(&strict).unwrap();
-                    RefreshTokenRepository::new(conn).revoke_token_chain(start)
+                    RefreshTokenRepository::new(conn).revoke_token_chain(first.id)
                 })));
                 QueryResult::Ok(third)
             })
             .unwrap();
-        let outcome = revocation.take().expect("it was started").join().unwrap();
-        assert_eq!(outcome, Err(Error::Conflict), "{isolation}");
-        assert!(outcome.unwrap_err().is_transient());
-        let mut conn = database.connect();
-        conn.batch_execute(&again).unwrap();
-        assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(start), Ok(3));
+        let revoked = revocation.take().expect("it was started").join().unwrap();
+        assert_eq!(revoked, Ok(3), "{isolation}");
         assert!(!is_valid(&database, &third));
     }
+}
+
+/// A snapshot from before the call does not see a token that was committed before the call: an error, and not `Ok(0)`.
+#[test]
+fn invariant_3_an_old_snapshot_of_the_hosts_is_an_error() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let revoke_all = |conn: &mut PgConnection| {
+        diesel::sql_query("SELECT 1 FROM refresh_tokens").execute(conn)?; // the host's snapshot
+        let token = create(&mut database.connect());
+        let mut tokens = RefreshTokenRepository::new(conn);
+        assert_eq!(tokens.revoke_all_for_user(token.user_id), Err(Error::IsolationTooHigh));
+        assert_eq!(tokens.revoke_all_for_user_except(token.user_id, token.id), Err(Error::IsolationTooHigh));
+        assert_eq!(tokens.revoke_token_chain(token.id), Err(Error::IsolationTooHigh));
+        Ok::<_, Error>(token)
+    };
+    conn.build_transaction().repeatable_read().run(revoke_all).unwrap();
+    conn.build_transaction().serializable().run(revoke_all).unwrap();
+    let token = conn
+        .build_transaction()
+        .read_committed()
+        .run(|conn| {
+            diesel::sql_query("SELECT 1 FROM refresh_tokens").execute(conn)?;
+            let token = create(&mut database.connect());
+            assert_eq!(RefreshTokenRepository::new(conn).revoke_all_for_user(token.user_id), Ok(1));
+            Ok::<_, Error>(token)
+        })
+        .unwrap();
+    assert!(!is_valid(&database, &token.token_hash));
 }
 
 #[test]
@@ -173,49 +196,68 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     assert_eq!(tokens.cleanup_expired(1), Ok(0));
 }
 
-/// Rows as only other software would write them: never a panic, never a wrong Ok.
+/// Rows as only other software would write them, and what presenting them must lead to: never a panic, never a
+/// wrong `Ok`.
 #[test]
 fn invariant_10_no_row_content_panics() {
-    for strange in [
-        "expires_at = 'infinity'",
-        "expires_at = '-infinity'",
-        "created_at = 'infinity'",
-        "revoked_at = '-infinity'",
-        "expires_at = '294276-12-31', created_at = '4713-01-01 BC'",
-        "token_hash = ''",
-        "token_hash = repeat('x', 2000)",
-        "generation = 2147483647",
-        "generation = -2147483648",
-        "revoked_at = now(), revoked_reason = 'a reason of the future'",
-        "rotated_to = id",
-        "rotated_to = '00000000-0000-0000-0000-000000000000'",
-        "session_expires_at = '-infinity'",
-        "session_expires_at = 'infinity'",
-        "user_id = '00000000-0000-0000-0000-000000000000'",
+    for (strange, refused_as) in [
+        ("expires_at = 'infinity'", None),
+        ("expires_at = '-infinity'", Some("expired")),
+        ("created_at = 'infinity'", None),
+        ("revoked_at = '-infinity'", Some("revoked")),
+        ("expires_at = '294276-12-31', created_at = '4713-01-01 BC'", None),
+        ("token_hash = ''", Some("not_found")),
+        ("token_hash = repeat('x', 2000)", Some("not_found")),
+        ("generation = -2147483648", None),
+        ("revoked_at = now(), revoked_reason = 'a reason of the future'", Some("revoked")),
+        ("rotated_to = id", Some("reused")),
+        ("rotated_to = '00000000-0000-0000-0000-000000000000'", Some("reused")),
+        ("session_expires_at = '-infinity'", Some("expired")),
+        ("session_expires_at = 'infinity'", None),
+        ("user_id = '00000000-0000-0000-0000-000000000000'", None),
     ] {
-        let database = Database::migrated();
-        let mut conn = database.connect();
+        let mut conn = connection();
         let token = create(&mut conn);
         conn.batch_execute(&format!("UPDATE refresh_tokens SET {strange}")).unwrap();
         let mut tokens = RefreshTokenRepository::new(&mut conn);
-        let (hash, id, user) = (&token.token_hash, token.id, token.user_id);
-        let readable = |result: Result<(), Error>| {
-            assert!(matches!(result, Ok(()) | Err(Error::UnreadableRow)), "{strange}: {result:?}");
-        };
-        readable(tokens.get_by_hash(hash).map(drop));
-        readable(tokens.get_valid_by_hash(hash, Binding::ANY).map(drop));
-        readable(tokens.check_token_reuse(hash).map(drop));
-        readable(tokens.get_active_tokens_for_user(user).map(drop));
-        match tokens.rotate(hash, &successor(), Binding::ANY) {
-            Ok(Rotation::Rotated(next)) => assert!(!strange.contains("revoked"), "{strange}: {next:?}"),
-            Ok(Rotation::Refused(_)) | Err(Error::UnreadableRow) => {}
-            Err(Error::Database { message }) => assert_eq!(message, "integer out of range"),
-            Err(error) => panic!("{strange}: {error:?}"),
+        let valid = tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap();
+        assert_eq!(valid.is_some(), refused_as.is_none(), "{strange}");
+        tokens.get_by_hash(&token.token_hash).unwrap();
+        tokens.get_active_tokens_for_user(token.user_id).unwrap();
+        let reused = tokens.check_token_reuse(&token.token_hash).unwrap();
+        assert_eq!(reused.is_some(), refused_as == Some("reused"), "{strange}");
+        match tokens.rotate(&token.token_hash, &successor(), Binding::ANY).unwrap() {
+            Rotation::Rotated(_) => assert_eq!(refused_as, None, "{strange}"),
+            Rotation::Refused(refusal) => assert_eq!(Some(refusal.as_str()), refused_as, "{strange}"),
         }
-        tokens.revoke_token_chain(id).unwrap();
-        tokens.revoke_all_for_user(user).unwrap();
+        tokens.revoke_token_chain(token.id).unwrap();
+        tokens.revoke_all_for_user(token.user_id).unwrap();
         tokens.cleanup_expired(0).unwrap();
     }
+}
+
+/// The end of the numbers: a token that cannot have a successor says so, and stays valid.
+#[test]
+fn invariant_10_the_last_generation_cannot_be_rotated() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    conn.batch_execute("UPDATE refresh_tokens SET generation = 2147483647").unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let outcome = tokens.rotate(&token.token_hash, &successor(), Binding::ANY);
+    assert_eq!(outcome, Err(Error::Database { message: "integer out of range".to_owned() }));
+    assert!(tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap().is_some());
+}
+
+/// "Never expires" of other software: found, listed and rotated like any other.
+#[test]
+fn an_infinite_instant_is_read_as_the_last_one() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    conn.batch_execute("UPDATE refresh_tokens SET expires_at = 'infinity', session_expires_at = '-infinity'").unwrap();
+    let odd = row(&mut conn, &token.token_hash);
+    assert_eq!(odd.expires_at, chrono::DateTime::<chrono::Utc>::MAX_UTC);
+    assert_eq!(odd.session_expires_at, Some(chrono::DateTime::<chrono::Utc>::MIN_UTC));
+    assert_eq!(odd.created_at, token.created_at);
 }
 
 /// `rotated_to` that names a token of somebody else, by mistake or malice, must not put two users into one session.

@@ -3,10 +3,14 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Barrier};
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation};
-use refresh_tokens_support::doc::{connection, new_token, successor};
+use refresh_tokens::{
+    Binding, Error, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor,
+    TokenState,
+};
+use refresh_tokens_support::doc::{connection, in_days, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
 
 use crate::common::{By, chain, create, expire, is_valid, rotate, row};
@@ -235,20 +239,50 @@ fn invariant_5_clean_up_revives_nothing() {
     assert!(!is_valid(&database, &hashes[4]));
 }
 
-/// A server whose clock runs in the future: it, and not this machine's, decides.
+/// A server whose clock is 31 days ahead of this machine's: it decides.
 #[test]
 fn invariant_8_the_databases_clock_decides() {
     let database = Database::migrated();
     let mut conn = database.connect();
-    let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(300);
-    let token = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { expires_at, ..new_token() }).unwrap();
-    // Inside one transaction, whose now() stands still before the expiry.
+    let token = create(&mut conn);
+    conn.batch_execute(&format!(
+        "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql
+             AS $$ SELECT pg_catalog.clock_timestamp() + interval '31 days' $$;
+         SET search_path = {}, pg_catalog",
+        database.schema()
+    ))
+    .unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    assert_eq!(tokens.get_valid_by_hash(&token.token_hash, Binding::ANY), Ok(None));
+    assert_eq!(tokens.get_active_tokens_for_user(token.user_id), Ok(Vec::new()));
+    let field = "successor.expires_at";
+    let born_expired = Err(InvalidInput::ExpiryNotInFuture { field }.into());
+    assert_eq!(tokens.rotate(&token.token_hash, &successor(), Binding::ANY), born_expired);
+    let later = Successor::new(new_token().id, new_token().token_hash, in_days(60));
+    let outcome = tokens.rotate(&token.token_hash, &later, Binding::ANY);
+    assert_eq!(outcome, Ok(Rotation::Refused(Refusal::Expired(token.clone()))));
+    let locked = tokens.transaction(|tx| Ok(tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?.is_some()));
+    assert_eq!(locked, Ok(false));
+    let field = "expires_at";
+    assert_eq!(tokens.create(&new_token()), Err(InvalidInput::ExpiryNotInFuture { field }.into()));
+}
+
+/// Not the clock of the transaction, which stands still.
+#[test]
+fn invariant_8_also_late_in_a_long_transaction() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let expires_at = race::now(&mut conn) + chrono::Duration::seconds(1);
+    let new = NewRefreshToken { expires_at, ..new_token() };
+    let token = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
     let outcome = conn.transaction(|conn| {
-        assert!(RefreshTokenRepository::new(conn).get_valid_by_hash(&token.token_hash, Binding::ANY)?.is_some());
         race::wait_until(conn, expires_at);
         let mut tokens = RefreshTokenRepository::new(conn);
         assert_eq!(tokens.get_valid_by_hash(&token.token_hash, Binding::ANY)?, None);
         assert_eq!(tokens.get_active_tokens_for_user(token.user_id)?, []);
+        let late = NewRefreshToken { expires_at, ..new_token() };
+        let field = "expires_at";
+        assert_eq!(tokens.create(&late), Err(InvalidInput::ExpiryNotInFuture { field }.into()));
         tokens.rotate(&token.token_hash, &successor(), Binding::ANY)
     });
     assert_eq!(outcome, Ok(Rotation::Refused(Refusal::Expired(token))));
@@ -284,4 +318,8 @@ fn invariant_8_the_end_of_the_session_is_judged_too() {
     assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Expired(_)))), "{outcome:?}");
     let locked = tokens.transaction(|tx| Ok(tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?.is_some()));
     assert_eq!(locked, Ok(false));
+    assert_eq!(tokens.get_valid_by_hash(&token.token_hash, Binding::ANY), Ok(None));
+    assert_eq!(tokens.get_active_tokens_for_user(token.user_id), Ok(Vec::new()));
+    let read = row(&mut conn, &token.token_hash);
+    assert_eq!(read.state(read.created_at), TokenState::Expired);
 }

@@ -12,6 +12,7 @@ mod migrations;
 mod model;
 mod plans;
 mod reference;
+mod revocations;
 mod secrets;
 mod store;
 mod verbs;

@@ -319,7 +319,8 @@ fn a_locked_token_can_be_let_go() {
 
 #[test]
 fn a_locked_token_that_its_own_transaction_spent_is_not_rotated() {
-    let ends: [fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<(), Error>; 2] = [
+    type End = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<(), Error>;
+    let ends: [End; 2] = [
         |tokens, token| tokens.revoke(token.id).map(drop),
         |tokens, token| tokens.rotate(&token.token_hash, &successor(), Binding::ANY).map(drop),
     ];

@@ -87,7 +87,7 @@ wait "$server"
 rm -rf "$scratch"
 "#;
 
-const START_LIMIT: Duration = Duration::from_mins(1);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether data has to survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
