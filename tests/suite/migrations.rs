@@ -8,15 +8,16 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use refresh_tokens::{Binding, Error, RefreshTokenRepository, migrate, revert, verify};
-use refresh_tokens_support::doc::{fresh_hash, in_days, new_token, successor};
-use refresh_tokens_support::{Database, database, reference};
+use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
+use refresh_tokens_support::{Database, database};
 use uuid::Uuid;
 
-use crate::common::{By, chain, new_hash, rotate, row};
+use crate::adoption::REFERENCE_TABLE;
+use crate::common::{chain, new_hash, row};
 
-const NAMES: [&str; 2] = ["2026-11-23-000001_refresh_tokens", "2026-11-23-000002_adopted_rotations"];
+pub(crate) const NAMES: [&str; 2] = ["2026-11-23-000001_refresh_tokens", "2026-11-23-000002_adopted_rotations"];
 
-fn tables(conn: &mut PgConnection) -> Vec<String> {
+pub(crate) fn tables(conn: &mut PgConnection) -> Vec<String> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
@@ -237,106 +238,28 @@ fn more_than_is_needed_is_fine() {
 fn without_migrations_every_verb_says_what_to_run() {
     let database = Database::empty();
     let mut conn = database.connect();
-    let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let (hash, id) = (fresh_hash(), Uuid::new_v4());
-    let errors = [
-        tokens.create(&new_token()).unwrap_err(),
-        tokens.get_by_hash(&hash).unwrap_err(),
-        tokens.get_valid_by_hash(&hash, Binding::ANY).unwrap_err(),
-        tokens.check_token_reuse(&hash).unwrap_err(),
-        tokens.rotate(&hash, &successor(), Binding::ANY).unwrap_err(),
-        tokens.revoke_token_chain(id).unwrap_err(),
-        tokens.revoke(id).unwrap_err(),
-        tokens.revoke_by_hash(&hash).unwrap_err(),
-        tokens.revoke_all_for_user(id).unwrap_err(),
-        tokens.revoke_all_for_user_except(id, id).unwrap_err(),
-        tokens.get_active_tokens_for_user(id).unwrap_err(),
-        tokens.cleanup_expired(1).unwrap_err(),
-    ];
-    for error in errors {
-        assert_eq!(error, Error::SchemaMissing);
-        assert!(error.to_string().contains("refresh_tokens::migrate"));
-    }
-}
-
-/// The table as the system before us would have made it.
-const REFERENCE_TABLE: &str = "CREATE TABLE refresh_tokens (
-    id uuid PRIMARY KEY, user_id uuid NOT NULL, token_hash text NOT NULL UNIQUE, active_org_id uuid NOT NULL,
-    expires_at timestamptz NOT NULL, revoked_at timestamptz, rotated_to uuid, created_at timestamptz DEFAULT now())";
-
-#[test]
-fn a_table_of_the_reference_is_adopted_with_its_tokens() {
-    let database = Database::empty();
-    let mut conn = database.connect();
-    conn.batch_execute(REFERENCE_TABLE).unwrap();
-    // Two sessions of three tokens, and a cycle that nothing leads into.
-    let mut sessions = Vec::new();
-    for _ in 0..2 {
-        let user_id = Uuid::new_v4();
-        let first = fresh_hash();
-        let new = new_hash(&first);
-        let created = reference::NewRow {
-            id: new.id,
-            user_id,
-            token_hash: new.token_hash,
-            active_org_id: user_id,
-            expires_at: in_days(30),
-        };
-        reference::create(&mut conn, &created).unwrap();
-        let second = rotate(By::Reference, &mut conn, &first);
-        let third = rotate(By::Reference, &mut conn, &second);
-        sessions.push([first, second, third]);
-    }
-    conn.batch_execute(
-        "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to)
-         SELECT id, id, id::text, id, now() + interval '1 day', lead FROM (VALUES
-             ('00000000-0000-4000-8000-000000000001'::uuid, '00000000-0000-4000-8000-000000000002'::uuid),
-             ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001')) v (id, lead)",
-    )
-    .unwrap();
-
-    assert_eq!(migrate(&mut conn).unwrap(), NAMES);
-    assert_eq!(verify(&mut conn), Ok(()));
-    let mut session_ids = Vec::new();
-    for session in &sessions {
-        let rows: Vec<_> = session.iter().map(|hash| row(&mut conn, hash)).collect();
-        assert!(rows.iter().all(|row| row.session_id == rows[0].session_id), "{rows:?}");
-        assert_eq!(rows.iter().map(|row| row.generation).collect::<Vec<_>>(), [0, 1, 2]);
-        session_ids.push(rows[0].session_id);
-    }
-    assert_ne!(session_ids[0], session_ids[1]);
-
-    // The reference goes on, and so do we.
-    let by_reference = rotate(By::Reference, &mut conn, &sessions[0][2]);
-    let by_library = rotate(By::Library, &mut conn, &by_reference);
-    let last = row(&mut conn, &by_library);
-    assert_eq!((last.session_id, last.generation), (session_ids[0], 4));
-}
-
-#[test]
-fn another_table_of_that_name_is_left_as_it_is() {
-    for (table, said) in [
-        ("CREATE TABLE refresh_tokens (id bigint PRIMARY KEY, token text)", "column id has type bigint and needs uuid"),
-        (
-            "CREATE TABLE refresh_tokens (id uuid, user_id uuid NOT NULL, token_hash text NOT NULL UNIQUE,
-                 active_org_id uuid NOT NULL, expires_at timestamptz NOT NULL, revoked_at timestamptz,
-                 rotated_to uuid, created_at timestamptz DEFAULT now(), CONSTRAINT pk PRIMARY KEY (id))",
-            "constraint refresh_tokens_pkey",
-        ),
-        (
-            "CREATE TABLE refresh_tokens (id uuid PRIMARY KEY, user_id uuid NOT NULL,
-                 token_hash text NOT NULL UNIQUE, active_org_id uuid NOT NULL, expires_at timestamptz NOT NULL,
-                 revoked_at timestamptz, rotated_to uuid REFERENCES refresh_tokens ON DELETE SET NULL,
-                 created_at timestamptz DEFAULT now())",
-            "foreign key refresh_tokens_rotated_to_fkey",
-        ),
-    ] {
-        let database = Database::empty();
-        let mut conn = database.connect();
+    // Neither without a table nor on one that the reference made.
+    for table in ["SELECT 1", REFERENCE_TABLE] {
         conn.batch_execute(table).unwrap();
-        let Err(Error::SchemaMismatch(problems)) = migrate(&mut conn) else { panic!("{table}") };
-        assert!(problems.iter().any(|problem| problem.contains(said)), "{problems:?}");
-        assert_eq!(tables(&mut conn), ["refresh_tokens"], "no ledger is left behind");
+        let mut tokens = RefreshTokenRepository::new(&mut conn);
+        let (hash, id) = (fresh_hash(), Uuid::new_v4());
+        let errors = [
+            tokens.create(&new_token()).unwrap_err(),
+            tokens.get_by_hash(&hash).unwrap_err(),
+            tokens.get_valid_by_hash(&hash, Binding::ANY).unwrap_err(),
+            tokens.check_token_reuse(&hash).unwrap_err(),
+            tokens.rotate(&hash, &successor(), Binding::ANY).unwrap_err(),
+            tokens.revoke_token_chain(id).unwrap_err(),
+            tokens.revoke(id).unwrap_err(),
+            tokens.revoke_by_hash(&hash).unwrap_err(),
+            tokens.revoke_all_for_user(id).unwrap_err(),
+            tokens.revoke_all_for_user_except(id, id).unwrap_err(),
+            tokens.get_active_tokens_for_user(id).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error, Error::SchemaMissing, "{table}");
+            assert!(error.to_string().contains("refresh_tokens::migrate"));
+        }
     }
 }
 

@@ -141,6 +141,13 @@ fn a_database_that_is_not_there_is_unreachable() {
     let Err(Error::Unreachable { message }) = RefreshTokenStore::connect(nowhere, &config) else { panic!() };
     assert!(message.contains("/nonexistent"), "{message}");
     assert!(!message.contains("s3cret"), "{message}");
+
+    // libpq quotes what it cannot parse, and here that is the password.
+    for unparsable in ["postgresql://user:s3cret/x@localhost/db", "postgresql://user:s3cret%zz@localhost/db"] {
+        let Err(error) = RefreshTokenStore::connect(unparsable, &config) else { panic!() };
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+    }
 }
 
 #[test]

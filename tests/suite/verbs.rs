@@ -1,5 +1,6 @@
 //! What each verb does where nothing runs beside it.
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
@@ -270,7 +271,7 @@ fn clean_up_deletes_what_expired_long_enough_ago() {
 }
 
 #[test]
-fn clean_up_goes_on_until_nothing_is_left() {
+fn clean_up_goes_on_in_bounded_batches_until_nothing_is_left() {
     let mut conn = connection();
     diesel::sql_query(
         "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at)
@@ -279,14 +280,30 @@ fn clean_up_goes_on_until_nothing_is_left() {
     )
     .execute(&mut *conn)
     .unwrap();
+    conn.batch_execute(
+        "CREATE TABLE batches (rows bigint);
+         CREATE FUNCTION count_batch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO batches SELECT count(*) FROM deleted;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER count_batch AFTER DELETE ON refresh_tokens REFERENCING OLD TABLE AS deleted
+             FOR EACH STATEMENT EXECUTE FUNCTION count_batch()",
+    )
+    .unwrap();
     assert_eq!(RefreshTokenRepository::new(&mut conn).cleanup_expired(1), Ok(2_500));
     assert_eq!(count(&mut conn), 0);
+    let batches: Vec<i64> =
+        diesel::dsl::sql::<diesel::sql_types::BigInt>("SELECT rows FROM batches ORDER BY rows DESC")
+            .load(&mut *conn)
+            .unwrap();
+    assert_eq!(batches, [1_000, 1_000, 500]);
 }
 
 #[test]
 fn clean_up_waits_for_nobody() {
     let database = refresh_tokens_support::Database::migrated();
     let (mut holder, mut cleaner) = (database.connect(), database.connect());
+    cleaner.batch_execute("SET lock_timeout = '5s'").unwrap();
     for _ in 0..2 {
         let hash = create(&mut holder).token_hash;
         expire(&mut holder, &hash, 2);
