@@ -13,8 +13,12 @@ WHERE id IN (SELECT rotated_to FROM refresh_tokens GROUP BY rotated_to HAVING co
 
 WITH RECURSIVE lineage AS (
     SELECT id, user_id, rotated_to, session_id, 0 AS generation
+    FROM refresh_tokens
+    WHERE generation = -1
+    UNION ALL
+    SELECT id, user_id, rotated_to, session_id, 0
     FROM refresh_tokens login
-    WHERE generation = -1 OR NOT EXISTS (SELECT FROM refresh_tokens parent WHERE parent.rotated_to = login.id)
+    WHERE NOT EXISTS (SELECT FROM refresh_tokens parent WHERE parent.rotated_to = login.id)
     UNION ALL
     SELECT successor.id, successor.user_id, successor.rotated_to, lineage.session_id, lineage.generation + 1
     FROM lineage
