@@ -133,12 +133,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_by_hash(&mut self, hash: &TokenHash) -> Result<Option<RefreshToken>> {
-        let found = refresh_tokens::table
-            .filter(refresh_tokens::token_hash.eq(hash))
-            .select(RefreshToken::as_select())
-            .first(self.conn)
-            .optional()?;
-        Ok(found)
+        Ok(rotation::find(self.conn, hash)?)
     }
 
     /// Finds a token by its hash if it is valid now: not rotated, revoked or expired, and bound as asked.
@@ -228,8 +223,8 @@ impl<'conn> RefreshTokenRepository<'conn> {
     ///
     /// # Locking
     ///
-    /// If a row is found, it is locked (`FOR UPDATE`) until the end of the transaction: its own, or yours.
-    /// Expiry is judged by the database's clock after the lock is held.
+    /// If a row is found that is neither rotated nor revoked, it is locked (`FOR UPDATE`) until the end of the
+    /// transaction: its own, or yours. A spent one is only read. Expiry is judged by the database's clock after the lock is held.
     ///
     /// # Example
     ///

@@ -50,27 +50,47 @@ pub(crate) fn rotate(
     })
 }
 
-/// If a row is found, it is locked until the end of the transaction, whatever is decided about it.
+/// If a row is found that is neither rotated nor revoked, it is locked until the end of the transaction.
 ///
-/// Expiry is left out: only a statement that starts after the lock is held can judge it.
+/// Expiry is left out: only a statement that starts after the lock is held can judge it. A spent row stays spent, so
+/// it is read and not locked: a lock is a write, and replays of one dead token would queue for the disk.
 pub(crate) fn lock(
     conn: &mut PgConnection,
     presented: &TokenHash,
     binding: Binding,
 ) -> QueryResult<Result<RefreshToken, Refusal>> {
-    let token = refresh_tokens::table
+    let live = refresh_tokens::table
         .filter(refresh_tokens::token_hash.eq(presented))
+        .filter(refresh_tokens::rotated_to.is_null())
+        .filter(refresh_tokens::revoked_at.is_null())
         .for_update()
         .select(RefreshToken::as_select())
         .first(conn)
         .optional()?;
-    Ok(match token {
-        None => Err(Refusal::NotFound),
-        Some(token) if token.rotated_to.is_some() => Err(Refusal::Reused(token)),
-        Some(token) if !binding.matches(&token) => Err(Refusal::BindingMismatch(token)),
-        Some(token) if token.revoked_at.is_some() => Err(Refusal::Revoked(token)),
-        Some(token) => Ok(token),
+    match live {
+        Some(token) if binding.matches(&token) => Ok(Ok(token)),
+        Some(token) => Ok(Err(Refusal::BindingMismatch(token))),
+        None => why_not(conn, presented, binding).map(Err),
+    }
+}
+
+fn why_not(conn: &mut PgConnection, presented: &TokenHash, binding: Binding) -> QueryResult<Refusal> {
+    Ok(match find(conn, presented)? {
+        None => Refusal::NotFound,
+        Some(token) if token.rotated_to.is_some() => Refusal::Reused(token),
+        Some(token) if !binding.matches(&token) => Refusal::BindingMismatch(token),
+        Some(token) if token.revoked_at.is_some() => Refusal::Revoked(token),
+        // Born since the statement that found nothing to lock.
+        Some(_) => Refusal::NotFound,
     })
+}
+
+pub(crate) fn find(conn: &mut PgConnection, hash: &TokenHash) -> QueryResult<Option<RefreshToken>> {
+    refresh_tokens::table
+        .filter(refresh_tokens::token_hash.eq(hash))
+        .select(RefreshToken::as_select())
+        .first(conn)
+        .optional()
 }
 
 /// The database's clock, read after the lock is held.

@@ -115,8 +115,8 @@ impl<'conn> TokenTransaction<'conn> {
     ///
     /// # Locking
     ///
-    /// If a row is found, it is locked (`FOR UPDATE`) until the end of the outermost transaction, also where
-    /// the answer is `None`. Expiry is judged by the database's clock after the lock is held.
+    /// If a row is found that is neither rotated nor revoked, it is locked (`FOR UPDATE`) until the end of the
+    /// outermost transaction, also where the answer is `None`. Expiry is judged by the database's clock after the lock is held.
     ///
     /// # Example
     ///

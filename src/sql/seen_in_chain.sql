@@ -8,7 +8,12 @@ WITH RECURSIVE chain AS (
     UNION
     SELECT successor.id, successor.rotated_to, successor.revoked_at
     FROM chain
-    JOIN refresh_tokens successor ON successor.id = chain.rotated_to
+    CROSS JOIN LATERAL (
+        SELECT id, rotated_to, revoked_at
+        FROM refresh_tokens
+        WHERE id = chain.rotated_to
+        OFFSET 0 -- by the index, however long a walk the planner expects
+    ) successor
 ),
 seen AS MATERIALIZED (
     SELECT id FROM chain WHERE revoked_at IS NULL
