@@ -290,19 +290,15 @@ fn id(arguments: &[&str]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
-
     use super::*;
 
-    const CHILD: &str = "REFRESH_TOKENS_TEST_CHILD";
+    const INNER: &str = "REFRESH_TOKENS_TEST_INNER";
 
-    /// One test in two processes: the inner one starts a server and waits to be killed.
+    /// Two processes: the inner one starts a server and waits, the outer one kills it at several moments.
     #[test]
-    #[expect(clippy::print_stdout, reason = "how the inner process speaks to the outer")]
     fn a_server_is_gone_after_its_parent_was_killed() {
-        if env::var_os(CHILD).is_some() {
-            let server = Server::temporary(Durability::None).unwrap();
-            println!("\nserver {}", server.folder().display());
+        if env::var_os(INNER).is_some() {
+            let _server = Server::temporary(Durability::None).unwrap();
             let _ = io::stdin().read(&mut [0]);
             return;
         }
@@ -310,28 +306,38 @@ mod tests {
             assert!(env::var_os("DATABASE_URL").is_some(), "{}", binaries::not_found());
             return; // the tests use a server elsewhere, and there is none to be started here
         }
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--nocapture", "a_server_is_gone_after_its_parent_was_killed"])
-            .env(CHILD, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let folder = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .find_map(|line| line.unwrap().strip_prefix("server ").map(PathBuf::from))
-            .expect("the child says where its server is");
-        assert!(folder.join("data/postmaster.pid").exists());
+        let folder = Path::new("/tmp").join(format!("rt-{:.12}", Uuid::new_v4().simple().to_string()));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).unwrap();
+        let scratch = || fs::read_dir(&folder).unwrap().next().map(|entry| entry.unwrap().path());
 
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
+        for seen in ["log", "data/PG_VERSION", "data/postmaster.pid", ".s.PGSQL.5432"] {
+            // As in a background job of a script, which ignores these signals, and so do its children at first.
+            let mut inner = Command::new("sh")
+                .args(["-c", r#"trap '' INT QUIT; exec "$0" "$@""#])
+                .arg(env::current_exe().unwrap())
+                .args(["--exact", "server::tests::a_server_is_gone_after_its_parent_was_killed"])
+                .env(INNER, "1")
+                .env("TMPDIR", &folder)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            wait_until(seen, || scratch().is_some_and(|scratch| scratch.join(seen).exists()));
+            inner.kill().unwrap(); // SIGKILL
+            inner.wait().unwrap();
+            // The keeper removes it after it has waited for the server's end.
+            wait_until("the end of the scratch folder", || scratch().is_none());
+        }
+        fs::remove_dir(&folder).unwrap();
+    }
 
-        // The keeper removes the folder after it has waited for the server's end.
-        let killed = Instant::now();
-        while folder.exists() {
-            assert!(killed.elapsed() < START_LIMIT, "{} stays", folder.display());
-            #[expect(clippy::disallowed_methods, reason = "a folder's end cannot be waited for; bounded")]
-            std::thread::sleep(Duration::from_millis(10));
+    fn wait_until(what: &str, holds: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < START_LIMIT, "waited in vain for {what}");
+            #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }
