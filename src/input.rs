@@ -48,7 +48,7 @@ pub enum InvalidInput {
         field: &'static str,
     },
 
-    /// An instant of expiry lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY), which many clients of the table cannot read.
+    /// An instant of expiry lies after [`MAX_EXPIRY`], which many clients of the table cannot read.
     #[error("{field} lies after the year 9999")]
     ExpiryTooFar {
         /// The argument's name.

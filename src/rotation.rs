@@ -76,12 +76,11 @@ pub(crate) fn lock(
 
 fn why_not(conn: &mut PgConnection, presented: &TokenHash, binding: Binding) -> QueryResult<Refusal> {
     Ok(match find(conn, presented)? {
-        None => Refusal::NotFound,
         Some(token) if token.rotated_to.is_some() => Refusal::Reused(token),
         Some(token) if !binding.matches(&token) => Refusal::BindingMismatch(token),
         Some(token) if token.revoked_at.is_some() => Refusal::Revoked(token),
-        // Born since the statement that found nothing to lock.
-        Some(_) => Refusal::NotFound,
+        // None, or born since the statement that found nothing to lock.
+        _ => Refusal::NotFound,
     })
 }
 
