@@ -8,7 +8,7 @@ use std::error::Error;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Successor, TokenHash};
+use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor, TokenHash};
 use refresh_tokens_support::{Database, doc};
 use uuid::Uuid;
 
@@ -24,24 +24,30 @@ diesel::table! {
     }
 }
 
-/// Rotates and records it. `None` if the token was refused; then nothing was written.
-///
-/// Between the lock and `rotate_to` there is room for a question of the host's own: is the account suspended?
+/// Rotates and records it. `None` if the token was refused: then, of reuse, its chain was revoked.
 fn refresh(
     conn: &mut PgConnection,
     presented: &TokenHash,
     successor: &Successor,
     address: &str,
 ) -> Result<Option<RefreshToken>, refresh_tokens::Error> {
-    RefreshTokenRepository::new(conn).transaction(|tx| {
-        let Some(locked) = tx.get_valid_for_rotation(presented, Binding::ANY)? else {
-            return Ok(None);
-        };
-        let token = locked.rotate_to(successor)?;
-        diesel::insert_into(audit::table)
-            .values((audit::token_id.eq(token.id), audit::session_id.eq(token.session_id), audit::address.eq(address)))
-            .execute(tx.connection())?; // an error here takes the rotation back
-        Ok(Some(token))
+    RefreshTokenRepository::new(conn).transaction(|tx| match tx.rotate(presented, successor, Binding::ANY)? {
+        Rotation::Rotated(token) => {
+            diesel::insert_into(audit::table)
+                .values((
+                    audit::token_id.eq(token.id),
+                    audit::session_id.eq(token.session_id),
+                    audit::address.eq(address),
+                ))
+                .on_conflict_do_nothing() // the same request, sent again after its answer was lost
+                .execute(tx.connection())?; // an error here takes the rotation back
+            Ok(Some(token))
+        }
+        Rotation::Refused(Refusal::Reused(stale)) => {
+            tx.revoke_token_chain(stale.id)?;
+            Ok(None) // and not Err, which would take the revocation back
+        }
+        Rotation::Refused(_) => Ok(None),
     })
 }
 
@@ -79,9 +85,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(live_tokens(conn, &login)?, [token.id]);
     assert_eq!(audited(conn)?, [token.id]);
 
-    // A refusal writes nothing either, and is no error.
-    assert_eq!(refresh(conn, &login.token_hash, &doc::successor(), "192.0.2.7")?, None);
-    println!("A spent token: refused.");
+    // Its answer was lost, so it comes again: the same token, and still one audit row.
+    assert_eq!(refresh(conn, &login.token_hash, &successor, "192.0.2.7")?, Some(token.clone()));
+    assert_eq!(audited(conn)?, [token.id]);
+    println!("The same request again: the same answer.");
+
+    // A copy of the spent token: refused, and the chain is ended, in the same transaction.
+    assert_eq!(refresh(conn, &login.token_hash, &doc::successor(), "198.51.100.4")?, None);
+    assert!(live_tokens(conn, &login)?.is_empty());
+    println!("A copy of the spent token: refused, and the session is over.");
     Ok(())
 }
 
