@@ -102,7 +102,7 @@ fn host_migrations(folder: &std::path::Path) -> FileBasedMigrations {
 
 #[test]
 fn the_hosts_migrations_and_ours_leave_each_other_alone() {
-    let folder = std::env::temp_dir().join(format!("refresh-tokens-host-{}", Uuid::new_v4().simple()));
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(Uuid::new_v4().simple().to_string());
     let host = || host_migrations(&folder);
     let database = Database::empty();
     let mut conn = database.connect();

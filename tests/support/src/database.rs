@@ -18,7 +18,7 @@ use crate::server::{Durability, Server};
 pub fn shared_url() -> &'static str {
     static URL: OnceLock<(String, Option<Server>)> = OnceLock::new();
     let (url, _server) = URL.get_or_init(|| {
-        if let Ok(url) = std::env::var("DATABASE_URL") {
+        if let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
             return (url, None);
         }
         match Server::temporary(Durability::None) {
