@@ -105,7 +105,7 @@ fn one_token(comparison: &mut Comparison, presenters: usize) {
     });
 }
 
-/// One thread that presents a token which was rotated long ago, as a thief would: every answer is a refusal.
+/// One thread that presents a token which was rotated before, as a thief would: every answer is a refusal.
 fn stale_token(comparison: &mut Comparison) {
     comparison.case("rotate/stale_token", 1, &["ours", "reference"], |url| {
         let table = Database::migrated_on(url);
