@@ -127,3 +127,19 @@ fn invariant_6_needs_the_same_presented_token() {
     let outcome = tokens.rotate(&second.token_hash, &made, Binding::ANY).unwrap();
     assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(token)) if token.id == second.id));
 }
+
+/// A deleted successor whose id and hash somebody else's login has now: their token is no answer of ours.
+#[test]
+fn invariant_6_needs_a_token_of_the_same_session() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let other = new_token();
+    let made = Successor::new(other.id, other.token_hash.clone(), in_days(1));
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let _ = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
+    diesel::delete(dsl::refresh_tokens.find(other.id)).execute(&mut *conn).unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    tokens.create(&other).unwrap();
+    let outcome = tokens.rotate(&token.token_hash, &made, Binding::ANY);
+    assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Reused(_)))), "{outcome:?}");
+}
