@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer};
 
 use crate::Database;
 
@@ -70,15 +69,4 @@ pub fn start_blocked<T: Send + 'static>(
         assert!(!thread.is_finished(), "it ended instead of waiting for the lock");
         assert!(started.elapsed() < LIMIT, "it did not come to wait for the lock");
     }
-}
-
-/// Whether a process of the server has a transaction open.
-pub fn is_in_transaction(observer: &mut PgConnection, pid: i32) -> bool {
-    diesel::select(
-        diesel::dsl::sql::<Bool>("coalesce((SELECT xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = ")
-            .bind::<Integer, _>(pid)
-            .sql("), false)"),
-    )
-    .get_result(observer)
-    .expect("the server answers")
 }
