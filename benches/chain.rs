@@ -64,7 +64,7 @@ fn chain(comparison: &mut Comparison, links: i32) {
 type Revoke = fn(&mut PgConnection, Uuid) -> usize;
 
 fn ours(conn: &mut PgConnection, first: Uuid) -> usize {
-    RefreshTokenRepository::new(conn).revoke_token_chain(first).expect("nobody else is there")
+    RefreshTokenRepository::new(conn).revoke_token_chain(first).expect("nobody else is there").tokens
 }
 
 fn the_reference(conn: &mut PgConnection, first: Uuid) -> usize {

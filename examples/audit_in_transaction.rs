@@ -8,7 +8,7 @@ use std::error::Error;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor, TokenHash};
+use refresh_tokens::{Binding, OnReuse, Redemption, RefreshToken, RefreshTokenRepository, Successor, TokenHash};
 use refresh_tokens_support::{Database, doc};
 use uuid::Uuid;
 
@@ -24,30 +24,30 @@ diesel::table! {
     }
 }
 
-/// Rotates and records it. `None` if the token was refused: then, of reuse, its chain was revoked.
+/// Rotates and records it. `None` if the token was refused: then, of reuse, its session was revoked.
 fn refresh(
     conn: &mut PgConnection,
     presented: &TokenHash,
     successor: &Successor,
     address: &str,
 ) -> Result<Option<RefreshToken>, refresh_tokens::Error> {
-    RefreshTokenRepository::new(conn).transaction(|tx| match tx.rotate(presented, successor, Binding::ANY)? {
-        Rotation::Rotated(token) => {
-            diesel::insert_into(audit::table)
-                .values((
-                    audit::token_id.eq(token.id),
-                    audit::session_id.eq(token.session_id),
-                    audit::address.eq(address),
-                ))
-                .on_conflict_do_nothing() // the same request, sent again after its answer was lost
-                .execute(tx.connection())?; // an error here takes the rotation back
-            Ok(Some(token))
+    let on_reuse = OnReuse::RevokeSession;
+    RefreshTokenRepository::new(conn).transaction(|tx| {
+        match tx.redeem(presented, successor, Binding::ANY, on_reuse)? {
+            Redemption::Rotated { token, .. } => {
+                diesel::insert_into(audit::table)
+                    .values((
+                        audit::token_id.eq(token.id),
+                        audit::session_id.eq(token.session_id),
+                        audit::address.eq(address),
+                    ))
+                    .on_conflict_do_nothing() // the same request, sent again after its answer was lost
+                    .execute(tx.connection())?; // an error here takes the rotation back
+                Ok(Some(token))
+            }
+            // And not Err, which would take the breach response back.
+            Redemption::Reused { .. } | Redemption::Refused(_) => Ok(None),
         }
-        Rotation::Refused(Refusal::Reused(stale)) => {
-            tx.revoke_token_chain(stale.id)?;
-            Ok(None) // and not Err, which would take the revocation back
-        }
-        Rotation::Refused(_) => Ok(None),
     })
 }
 

@@ -7,7 +7,10 @@
 use std::error::Error;
 
 use diesel::prelude::*;
-use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor, TokenHash};
+use refresh_tokens::{
+    Binding, BreachResponse, OnReuse, Receipt, Redemption, RefreshToken, RefreshTokenRepository, Refusal, Successor,
+    TokenHash,
+};
 use refresh_tokens_support::{Database, doc};
 use uuid::Uuid;
 
@@ -21,14 +24,14 @@ enum Answer {
 /// What the security team hears of.
 #[derive(Debug, PartialEq)]
 enum Alert {
-    Reuse { user_id: Uuid, session_id: Uuid, revoked: usize },
+    Reuse { user_id: Uuid, session_id: Uuid, ended: Receipt },
     WrongHolder { user_id: Uuid, session_id: Uuid },
 }
 
 /// Handles a refresh request.
 ///
-/// Call it outside of any transaction: each verb then commits its own, so that neither an error later in the
-/// request nor a failing `alert` can undo the revocation.
+/// Call it outside of any transaction: rotation and response are then committed when `redeem` returns, so that neither
+/// an error later in the request nor a failing `alert` can undo them.
 fn refresh(
     conn: &mut PgConnection,
     presented: &TokenHash,
@@ -37,25 +40,21 @@ fn refresh(
     mut alert: impl FnMut(Alert),
 ) -> Result<Answer, refresh_tokens::Error> {
     let mut tokens = RefreshTokenRepository::new(conn);
-    match tokens.rotate(presented, successor, binding)? {
-        Rotation::Rotated(token) => Ok(Answer::Granted(token)),
-        Rotation::Refused(Refusal::Reused(stale)) => {
-            // Thief or owner: one of them holds the live token, and nobody can tell which. Both must go.
-            // Should this fail, answer 503: whoever sent the request sends it again, and comes here again.
-            let revoked = tokens.revoke_token_chain(stale.id)?;
-            // 0 means that it was revoked before: the copy comes again and again, and once is worth an alert.
-            if revoked > 0 {
-                alert(Alert::Reuse { user_id: stale.user_id, session_id: stale.session_id, revoked });
-            }
+    // Should this fail, answer 503: whoever sent the request sends it again, and comes here again.
+    match tokens.redeem(presented, successor, binding, OnReuse::RevokeSession)? {
+        Redemption::Rotated { token, .. } => Ok(Answer::Granted(token)),
+        // Thief or owner: one of them holds the live token, and nobody can tell which. Both have gone.
+        Redemption::Reused { token, response: BreachResponse::Given(ended), .. } => {
+            alert(Alert::Reuse { user_id: token.user_id, session_id: token.session_id, ended });
             Ok(Answer::InvalidGrant)
         }
-        Rotation::Refused(Refusal::BindingMismatch(token)) => {
+        Redemption::Refused(Refusal::BindingMismatch(token)) => {
             // Nothing was changed: who presents somebody else's token must not be able to end their session.
             alert(Alert::WrongHolder { user_id: token.user_id, session_id: token.session_id });
             Ok(Answer::InvalidGrant)
         }
-        // Never issued, logged out, or over: everyday life.
-        Rotation::Refused(_) => Ok(Answer::InvalidGrant),
+        // A copy that comes again and again was worth one alert. Never issued, logged out, or over: everyday life.
+        Redemption::Reused { .. } | Redemption::Refused(_) => Ok(Answer::InvalidGrant),
     }
 }
 
@@ -72,8 +71,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let owner = refresh(conn, &login.token_hash, &doc::successor(), mine, |alert| alerts.push(alert))?;
     assert_eq!(owner, Answer::InvalidGrant);
-    assert_eq!(alerts, [Alert::Reuse { user_id: login.user_id, session_id: login.session_id, revoked: 2 }]);
-    println!("The owner comes second, which is reuse: invalid_grant, and an alert.");
+    let [Alert::Reuse { session_id, ended, .. }] = alerts[..] else { return Err("one alert".into()) };
+    assert_eq!((session_id, ended.live), (login.session_id, 1));
+    println!("The owner comes second, which is reuse: invalid_grant, and an alert: {ended}.");
+
+    let replay = refresh(conn, &login.token_hash, &doc::successor(), mine, |alert| alerts.push(alert))?;
+    assert_eq!((replay, alerts.len()), (Answer::InvalidGrant, 1));
+    println!("The same token comes once more: invalid_grant, and no second alert.");
 
     let thief = refresh(conn, &stolen.token_hash, &doc::successor(), mine, |alert| alerts.push(alert))?;
     assert_eq!(thief, Answer::InvalidGrant);

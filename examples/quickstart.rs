@@ -15,7 +15,8 @@ use diesel::dsl::{now, select, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
 use refresh_tokens::{
-    Binding, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor, TokenHash,
+    Binding, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation,
+    Successor, TokenHash,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::server::{Durability, Server};
@@ -114,8 +115,8 @@ impl Host {
         self.present(&kiosk, "comes back after its one second", Binding::ANY, "Expired")?;
         let car = self.log_in("car", Duration::days(30))?;
         let hash = self.hash(&car.secret)?;
-        let ended = self.tokens().revoke_by_hash(&hash)?;
-        say("car", &format!("logs out: revoke_by_hash() → {ended}"));
+        let receipt = self.tokens().because(RevokedReason::LoggedOut).revoke_session_by_hash(&hash)?;
+        say("car", &format!("logs out: revoke_session_by_hash() → {receipt}"));
         self.present(&car, "presents its token all the same", Binding::ANY, "Revoked").map(drop)
     }
 
@@ -127,8 +128,8 @@ impl Host {
         // The breach response is committed by itself: an error later in the request must not undo it.
         let hash = self.hash(&phone.secret)?;
         let stale = self.tokens().check_token_reuse(&hash)?.ok_or("expected the reuse to be seen")?;
-        let ended = self.tokens().revoke_token_chain(stale.id)?;
-        say("host", &format!("cannot tell thief from owner, so ends both: revoke_token_chain() → {ended} tokens"));
+        let receipt = self.tokens().revoke_token_chain(stale.id)?;
+        say("host", &format!("cannot tell thief from owner, so ends both: revoke_token_chain() → {receipt}"));
         self.present(&stolen, "presents what it was given", Binding::ANY, "Revoked").map(drop)
     }
 
@@ -137,8 +138,8 @@ impl Host {
         self.log_in("phone", Duration::days(30))?;
         let tablet = self.log_in("tablet", Duration::days(30))?;
         let newest = self.list()?.into_iter().next().ok_or("expected sessions")?;
-        let ended = self.tokens().revoke(newest.id)?;
-        say("host", &format!("revoke(), with the id from the list → {ended}"));
+        let receipt = self.tokens().revoke_session(newest.session_id)?;
+        say("host", &format!("revoke_session(), with the id from the list → {receipt}"));
         self.present(&tablet, "is used by somebody who found it", Binding::ANY, "Revoked").map(drop)
     }
 
@@ -147,8 +148,8 @@ impl Host {
         let hash = self.hash(&laptop.secret)?;
         let here =
             self.tokens().get_valid_by_hash(&hash, Binding::user(ALICE))?.ok_or("expected the laptop's token")?;
-        let ended = self.tokens().revoke_all_for_user_except(ALICE, here.id)?;
-        say("library", &format!("revoke_all_for_user_except() → {ended} tokens, spent and expired ones included"));
+        let receipt = self.tokens().revoke_all_for_user_except(ALICE, here.id)?;
+        say("library", &format!("revoke_all_for_user_except() → {receipt}"));
         self.log_in("new phone", Duration::days(30))?;
         self.list().map(drop)
     }

@@ -55,6 +55,14 @@ pub enum Error {
     #[error(transparent)]
     InvalidInput(#[from] InvalidInput),
 
+    /// The user, the organisation, the user in it, or everybody was revoked since the login was authenticated
+    /// ([`NewSession::authenticated_at`](crate::NewSession::authenticated_at)), or since the session began that was to
+    /// switch to the organisation; nothing was written. Have the user log in again.
+    #[error(
+        "tokens of this user or organisation were revoked after the user was authenticated: have the user log in again"
+    )]
+    RevokedSinceLogin,
+
     /// A wait reached its bound; the transaction was rolled back.
     ///
     /// You meet it under contention for one token or user, or when the server is overloaded.
@@ -95,8 +103,8 @@ pub enum Error {
     #[error("the locked token was revoked, rotated or deleted by this very transaction after it had been locked")]
     LockedTokenSpent,
 
-    /// A revocation of many tokens was called inside a transaction of the host's in REPEATABLE READ or SERIALIZABLE,
-    /// whose snapshot may be older than the tokens; nothing was changed.
+    /// A revocation was called inside a transaction of the host's in REPEATABLE READ or SERIALIZABLE, whose snapshot
+    /// may be older than the tokens; nothing was changed.
     #[error(
         "a transaction in REPEATABLE READ or SERIALIZABLE cannot see every token that a revocation must end: revoke in a READ COMMITTED transaction, or outside of yours"
     )]
@@ -267,7 +275,7 @@ fn from_message(message: &str) -> Error {
 
 fn is_missing_schema(message: &str) -> bool {
     message.ends_with(" does not exist")
-        && (message.starts_with("relation \"refresh_tokens\"")
+        && (message.starts_with("relation \"refresh_token")
             || message.starts_with("column refresh_tokens.")
             || (message.starts_with("column \"") && message.contains(" of relation \"refresh_tokens\"")))
 }

@@ -55,6 +55,14 @@ pub enum InvalidInput {
         field: &'static str,
     },
 
+    /// The instant of a login's authentication lies ahead of the database's clock, so that it could outrun a revocation.
+    #[error("session.authenticated_at is in the future of the database's clock: take it with now()")]
+    AuthenticatedInFuture,
+
+    /// A text is not that of a [`SessionCursor`](crate::SessionCursor).
+    #[error("this is not a cursor that list_sessions made")]
+    MalformedCursor,
+
     /// A number of days is negative or above the limit.
     #[error("{days} days is not between 0 and {max}")]
     DaysOutOfRange {

@@ -1,42 +1,100 @@
-//! Transactions in READ COMMITTED, whatever the default of the session is.
+//! Transactions of the library's own, or savepoints of the host's: which it is, and with which isolation.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
+use diesel::sql_types::Bool;
 
 use crate::error::{Error, Result};
 
 /// Where the work runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// In a transaction of its own, in READ COMMITTED.
+    /// In a transaction of its own.
     Own,
     /// In a savepoint of the host's transaction, in whatever isolation level that has.
     Host,
 }
 
-/// Runs `work` in a transaction of its own, in READ COMMITTED, or in a savepoint of the one that is open.
-///
-/// A snapshot that was taken before a wait does not see what was committed during it.
-pub(crate) fn read_committed<T>(
+/// Which isolation a transaction of its own begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// The default of the connection.
+    Inherited,
+    /// A snapshot that was taken before a wait does not see what was committed during it.
+    ReadCommitted,
+}
+
+/// Runs `work` in a transaction of its own, or in a savepoint of the one that is open; an `Err` rolls it back, and
+/// with it every lock that it took.
+pub(crate) fn transaction<T, E>(
     conn: &mut PgConnection,
-    work: impl Fn(&mut PgConnection, Scope) -> Result<T>,
-) -> Result<T> {
-    let own = conn.build_transaction().read_committed().run(|conn| work(conn, Scope::Own).map_err(Failure::Work));
-    match own {
-        Ok(value) => Ok(value),
-        Err(Failure::Work(error)) => Err(error),
-        Err(Failure::Diesel(DieselError::AlreadyInTransaction)) => conn.transaction(|conn| work(conn, Scope::Host)),
-        Err(Failure::Diesel(error)) => Err(error.into()),
+    isolation: Isolation,
+    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T, E>,
+) -> Result<T, Failure<E>> {
+    // Diesel's builder is the one place that says whether a transaction is open.
+    let mut work = Some(work);
+    let mut run = |conn: &mut PgConnection, scope| match work.take() {
+        Some(work) => work(conn, scope).map_err(Failure::Work),
+        None => Err(Failure::Library(DieselError::AlreadyInTransaction.into())),
+    };
+    let mut builder = conn.build_transaction();
+    if isolation == Isolation::ReadCommitted {
+        builder = builder.read_committed();
+    }
+    match builder.run(|conn| run(conn, Scope::Own)) {
+        Err(Failure::AlreadyOpen) => conn.transaction(|conn| run(conn, Scope::Host)),
+        outcome => outcome,
     }
 }
 
-enum Failure {
-    Work(Error),
-    Diesel(DieselError),
+/// [`transaction`] in READ COMMITTED, which a host's above it is refused: its snapshot may be from before the call,
+/// so that tokens which exist cannot be seen.
+pub(crate) fn read_committed<T>(
+    conn: &mut PgConnection,
+    work: impl FnOnce(&mut PgConnection) -> Result<T>,
+) -> Result<T> {
+    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+        if scope == Scope::Host {
+            sees_what_is_committed(conn)?;
+        }
+        work(conn)
+    });
+    outcome.map_err(Failure::into_error)
 }
 
-impl From<DieselError> for Failure {
+/// Refuses a transaction above READ COMMITTED.
+pub(crate) fn sees_what_is_committed(conn: &mut PgConnection) -> Result<()> {
+    let condition = "current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')";
+    if diesel::select(sql::<Bool>(condition)).get_result(conn)? { Ok(()) } else { Err(Error::IsolationTooHigh) }
+}
+
+/// Diesel wants an error that can be made of its own; `E` need not be.
+#[derive(Debug)]
+pub(crate) enum Failure<E> {
+    /// What `work` returned.
+    Work(E),
+    /// BEGIN, COMMIT or a savepoint failed.
+    Library(Error),
+    /// There is a transaction already.
+    AlreadyOpen,
+}
+
+impl<E: From<Error>> Failure<E> {
+    pub(crate) fn into_error(self) -> E {
+        match self {
+            Self::Work(error) => error,
+            Self::Library(error) => error.into(),
+            Self::AlreadyOpen => Error::from(DieselError::AlreadyInTransaction).into(),
+        }
+    }
+}
+
+impl<E> From<DieselError> for Failure<E> {
     fn from(error: DieselError) -> Self {
-        Self::Diesel(error)
+        match error {
+            DieselError::AlreadyInTransaction => Self::AlreadyOpen,
+            error => Self::Library(error.into()),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod binding;
 mod error;
+mod gate;
 mod input;
 mod instant;
 mod isolation;
@@ -9,6 +10,8 @@ mod migrations;
 mod models;
 mod outcome;
 mod pool;
+mod receipt;
+mod redemption;
 mod repository;
 mod retention;
 mod revocation;
@@ -28,6 +31,7 @@ mod rotation;
 /// # Ok::<(), diesel::result::Error>(())
 /// ```
 pub mod schema;
+mod sessions;
 mod statement;
 mod token_hash;
 mod transaction;
@@ -43,7 +47,10 @@ pub use migrations::{migrate, revert, verify};
 pub use models::{NewRefreshToken, NewSession, RefreshToken, Successor, TokenState};
 pub use outcome::{Refusal, Rotation};
 pub use pool::{RefreshTokenStore, StoreConfig};
+pub use receipt::{Receipt, TokenRevocation};
+pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
 pub use repository::RefreshTokenRepository;
 pub use revoked_reason::RevokedReason;
+pub use sessions::{Session, SessionCursor, SessionPage, SessionQuery, SessionState};
 pub use token_hash::TokenHash;
 pub use transaction::{LockedToken, TokenTransaction};

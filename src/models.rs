@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::input::{InvalidInput, not_nil, not_too_far};
+use crate::input::{InvalidInput, MAX_EXPIRY, not_nil, not_too_far};
 use crate::instant::{Instant, MaybeInstant};
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
@@ -65,6 +65,12 @@ pub struct RefreshToken {
     /// When it was rotated (UTC).
     #[diesel(deserialize_as = MaybeInstant)]
     pub rotated_at: Option<DateTime<Utc>>,
+    /// When its session began (UTC): `created_at` of the session's first token.
+    #[diesel(deserialize_as = Instant)]
+    pub session_started_at: DateTime<Utc>,
+    /// When the breach response to its reuse was given (UTC); it is given once.
+    #[diesel(deserialize_as = MaybeInstant)]
+    pub reused_at: Option<DateTime<Utc>>,
 }
 
 impl RefreshToken {
@@ -193,8 +199,11 @@ impl NewRefreshToken {
         }
     }
 
-    /// Which argument makes the token be born expired, once the database has said that it would be.
-    pub(crate) fn born_expired(&self) -> InvalidInput {
+    /// Which argument the database refused, by its clock.
+    pub(crate) fn refused_at(&self, now: DateTime<Utc>) -> InvalidInput {
+        if self.session.authenticated_at.is_some_and(|instant| instant.timestamp_micros() > now.timestamp_micros()) {
+            return InvalidInput::AuthenticatedInFuture;
+        }
         let field = match self.session.expires_at {
             Some(end) if end < self.expires_at => "session.expires_at",
             _ => "expires_at",
@@ -217,6 +226,7 @@ impl NewRefreshToken {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewSession {
     pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) authenticated_at: Option<DateTime<Utc>>,
 }
 
 impl NewSession {
@@ -244,6 +254,37 @@ impl NewSession {
     #[must_use = "it returns the changed value"]
     pub fn expires_at(mut self, instant: DateTime<Utc>) -> Self {
         self.expires_at = Some(instant);
+        self
+    }
+
+    /// Says when the user was authenticated (UTC, the database's clock), so that a newer revocation refuses the login.
+    ///
+    /// Take it with [`now`](crate::RefreshTokenRepository::now) **before** you check the credentials: a password
+    /// reset that comes between the check and [`create`](crate::RefreshTokenRepository::create) would otherwise miss
+    /// the session that begins after it. It may lie far back, as where a single sign-on vouches for the user
+    /// (`auth_time` of `OpenID` Connect Core 1.0 §2): what counts is whether the user, the organisation, the user in
+    /// it, or everybody was revoked since. An instant before 1970 counts as 1970.
+    ///
+    /// Defaults to none: no revocation refuses the login.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// use refresh_tokens::{Error, NewRefreshToken, NewSession, RefreshTokenRepository};
+    ///
+    /// let mut tokens = RefreshTokenRepository::new(&mut conn);
+    /// let authenticated_at = tokens.now()?;
+    /// // … the password is right …
+    /// let login = NewRefreshToken { session: NewSession::default().authenticated_at(authenticated_at), ..new_token() };
+    /// tokens.revoke_all_for_user(login.user_id)?; // somewhere else, at this moment
+    /// assert_eq!(tokens.create(&login), Err(Error::RevokedSinceLogin));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn authenticated_at(mut self, instant: DateTime<Utc>) -> Self {
+        self.authenticated_at = Some(instant.clamp(DateTime::UNIX_EPOCH, MAX_EXPIRY));
         self
     }
 }

@@ -63,6 +63,9 @@ pub enum Refusal {
     BindingMismatch(RefreshToken),
     /// It was revoked. For a rotation that is sent again: it, or the successor that it had made, was.
     Revoked(RefreshToken),
+    /// It is live, but the organisation that its successor was to switch to, or the user in that organisation, was
+    /// revoked after the session began. Without the switch it can be rotated; for the switch, have the user log in.
+    OrgRevoked(RefreshToken),
     /// It expired, or its session did. For a rotation that is sent again: the successor that it had made did.
     Expired(RefreshToken),
 }
@@ -78,13 +81,16 @@ impl Refusal {
     pub fn token(&self) -> Option<&RefreshToken> {
         match self {
             Self::NotFound => None,
-            Self::Reused(token) | Self::BindingMismatch(token) | Self::Revoked(token) | Self::Expired(token) => {
-                Some(token)
-            }
+            Self::Reused(token)
+            | Self::BindingMismatch(token)
+            | Self::Revoked(token)
+            | Self::OrgRevoked(token)
+            | Self::Expired(token) => Some(token),
         }
     }
 
-    /// A word for logs and metrics: `not_found`, `reused`, `binding_mismatch`, `revoked` or `expired`.
+    /// A word for logs and metrics: `not_found`, `reused`, `binding_mismatch`, `revoked`,
+    /// `org_revoked` or `expired`.
     ///
     /// # Example
     ///
@@ -97,6 +103,7 @@ impl Refusal {
             Self::Reused(_) => "reused",
             Self::BindingMismatch(_) => "binding_mismatch",
             Self::Revoked(_) => "revoked",
+            Self::OrgRevoked(_) => "org_revoked",
             Self::Expired(_) => "expired",
         }
     }

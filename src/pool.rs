@@ -1,126 +1,24 @@
 //! The pooled store for worker threads: a connection for each call, and a bound for each wait.
 
+mod config;
+mod verbs;
+
 use std::fmt;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PoolError, PooledConnection};
-use uuid::Uuid;
 
-use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::models::{NewRefreshToken, RefreshToken, Successor};
-use crate::outcome::Rotation;
+use crate::pool::config::DEFAULT_CONFLICT_RETRIES;
 use crate::repository::RefreshTokenRepository;
-use crate::token_hash::TokenHash;
+use crate::revoked_reason::RevokedReason;
 use crate::transaction::TokenTransaction;
 
+pub use config::StoreConfig;
+
 type Manager = ConnectionManager<PgConnection>;
-
-/// How many connections a [`RefreshTokenStore`] keeps, and how long its calls wait.
-///
-/// # Example
-///
-/// ```
-/// use std::time::Duration;
-/// use refresh_tokens::StoreConfig;
-///
-/// let config = StoreConfig::default().max_connections(4).lock_timeout(Duration::from_millis(500));
-/// # let _ = config;
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreConfig {
-    max_connections: u32,
-    pool_timeout: Duration,
-    lock_timeout: Duration,
-    statement_timeout: Duration,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 10,
-            pool_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(2),
-            statement_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl StoreConfig {
-    /// The most connections that are open at once; 0 counts as 1.
-    ///
-    /// Defaults to 10.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens::StoreConfig;
-    /// assert_eq!(StoreConfig::default().max_connections(10), StoreConfig::default());
-    /// ```
-    #[must_use = "it returns the changed value"]
-    pub fn max_connections(mut self, connections: u32) -> Self {
-        self.max_connections = connections.max(1);
-        self
-    }
-
-    /// How long a call waits for a free connection before [`Error::PoolExhausted`]; at least 1 ms.
-    ///
-    /// Defaults to 5 seconds.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens::StoreConfig;
-    /// # use std::time::Duration;
-    /// assert_eq!(StoreConfig::default().pool_timeout(Duration::from_secs(5)), StoreConfig::default());
-    /// ```
-    #[must_use = "it returns the changed value"]
-    pub fn pool_timeout(mut self, wait: Duration) -> Self {
-        self.pool_timeout = at_least_a_millisecond(wait);
-        self
-    }
-
-    /// How long a statement waits for a lock before [`Error::Busy`]: PostgreSQL's `lock_timeout`; at least 1 ms.
-    ///
-    /// Defaults to 2 seconds.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens::StoreConfig;
-    /// # use std::time::Duration;
-    /// assert_eq!(StoreConfig::default().lock_timeout(Duration::from_secs(2)), StoreConfig::default());
-    /// ```
-    #[must_use = "it returns the changed value"]
-    pub fn lock_timeout(mut self, wait: Duration) -> Self {
-        self.lock_timeout = at_least_a_millisecond(wait);
-        self
-    }
-
-    /// How long a statement runs before [`Error::Busy`]: PostgreSQL's `statement_timeout`; at least 1 ms.
-    ///
-    /// Defaults to 10 seconds. It bounds each statement, not a whole verb; a verb has few.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens::StoreConfig;
-    /// # use std::time::Duration;
-    /// assert_eq!(StoreConfig::default().statement_timeout(Duration::from_secs(10)), StoreConfig::default());
-    /// ```
-    #[must_use = "it returns the changed value"]
-    pub fn statement_timeout(mut self, wait: Duration) -> Self {
-        self.statement_timeout = at_least_a_millisecond(wait);
-        self
-    }
-}
-
-/// Zero means "for ever" to PostgreSQL and is refused by r2d2; every wait of the store is bounded.
-fn at_least_a_millisecond(wait: Duration) -> Duration {
-    wait.max(Duration::from_millis(1))
-}
 
 /// PostgreSQL's integer of milliseconds.
 fn milliseconds(wait: Duration) -> i32 {
@@ -144,7 +42,7 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Timeouts {
 /// The repository over a connection pool, for worker threads: `Clone + Send + Sync`, every verb.
 ///
 /// Clones share one pool. Each call takes a connection, runs the verb as [`RefreshTokenRepository`] does, and
-/// gives the connection back. Besides the errors of the verb, each call can end in [`Error::PoolExhausted`] and
+/// gives the connection back. A call that ends in [`Error::Conflict`] is made again, a bounded number of times. Besides the errors of the verb, each call can end in [`Error::PoolExhausted`] and
 /// [`Error::Unreachable`]. Every wait ends: for a connection, for a lock, for a statement ([`StoreConfig`]).
 ///
 /// # Example
@@ -170,6 +68,9 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Timeouts {
 #[derive(Clone)]
 pub struct RefreshTokenStore {
     pool: Pool<Manager>,
+    conflict_retries: u32,
+    /// Why it revokes, if the caller said.
+    reason: Option<RevokedReason>,
 }
 
 impl RefreshTokenStore {
@@ -202,7 +103,7 @@ impl RefreshTokenStore {
             .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
             .build(Manager::new(database_url))
             .map_err(|error| unreachable(&error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, conflict_retries: config.conflict_retries, reason: None })
     }
 
     /// Uses a pool of the host's, with the bounds that the host gave it.
@@ -225,7 +126,7 @@ impl RefreshTokenStore {
     /// assert_eq!(store.cleanup_expired(30), Ok(0));
     /// ```
     pub fn from_pool(pool: Pool<ConnectionManager<PgConnection>>) -> Self {
-        Self { pool }
+        Self { pool, conflict_retries: DEFAULT_CONFLICT_RETRIES, reason: None }
     }
 
     /// The pool, for its figures and for the host's own queries.
@@ -255,16 +156,49 @@ impl RefreshTokenStore {
     /// # let database = database();
     /// # let store = store(&database);
     /// # let user_id = store.create(&new_token())?.user_id;
-    /// let (ended, left) = store.with(|tokens| {
-    ///     let ended = tokens.revoke_all_for_user(user_id)?;
-    ///     Ok((ended, tokens.get_active_tokens_for_user(user_id)?))
+    /// let (receipt, left) = store.with(|tokens| {
+    ///     let receipt = tokens.revoke_all_for_user(user_id)?;
+    ///     Ok((receipt, tokens.get_active_tokens_for_user(user_id)?))
     /// })?;
-    /// assert_eq!((ended, left.len()), (1, 0));
+    /// assert_eq!((receipt.live, left.len()), (1, 0));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn with<T>(&self, work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
         let mut conn = self.take()?;
-        work(&mut RefreshTokenRepository::new(&mut conn))
+        work(&mut RefreshTokenRepository::with_reason(&mut conn, self.reason))
+    }
+
+    /// The same store with a reason for what it revokes, instead of each verb's own.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let database = database();
+    /// # let store = store(&database);
+    /// # let user_id = store.create(&new_token())?.user_id;
+    /// use refresh_tokens::RevokedReason;
+    ///
+    /// let receipt = store.because(RevokedReason::AccountDisabled).revoke_all_for_user(user_id)?;
+    /// assert_eq!(receipt.sessions, 1);
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    #[must_use = "it is another handle of the same store"]
+    pub fn because(&self, reason: RevokedReason) -> Self {
+        Self { reason: Some(reason), ..self.clone() }
+    }
+
+    /// Makes a call again, from its start, whose transaction the server rolled back in favour of another one.
+    fn retrying<T>(&self, mut work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
+        self.with(|tokens| {
+            for _ in 0..self.conflict_retries {
+                match work(tokens) {
+                    Err(Error::Conflict) => {}
+                    outcome => return outcome,
+                }
+            }
+            work(tokens)
+        })
     }
 
     fn take(&self) -> Result<PooledConnection<Manager>> {
@@ -282,6 +216,9 @@ impl RefreshTokenStore {
 
     /// [`RefreshTokenRepository::transaction`] on a pooled connection.
     ///
+    /// Where the server rolls it back in favour of another transaction, the closure is run again, from its start, up to
+    /// [`StoreConfig::conflict_retries`] times: what it does beside the database must bear that.
+    ///
     /// # Errors
     ///
     /// As there.
@@ -293,14 +230,16 @@ impl RefreshTokenStore {
     /// # let database = database();
     /// # let store = store(&database);
     /// let token = store.transaction(|tx| tx.create(&new_token()))?;
-    /// assert!(store.revoke(token.id)?);
+    /// assert!(store.revoke(token.id)?.is_revoked());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn transaction<T>(&self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
-        self.transaction_with(work)
+    pub fn transaction<T>(&self, mut work: impl FnMut(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
+        self.retrying(|tokens| tokens.transaction(&mut work))
     }
 
     /// [`RefreshTokenRepository::transaction_with`] on a pooled connection.
+    ///
+    /// The closure is run once: only the host can see an [`Error::Conflict`] in an error type of its own.
     ///
     /// # Errors
     ///
@@ -324,7 +263,7 @@ impl RefreshTokenStore {
         E: From<Error>,
     {
         let mut conn = self.take()?;
-        RefreshTokenRepository::new(&mut conn).transaction_with(work)
+        RefreshTokenRepository::with_reason(&mut conn, self.reason).transaction_with(work)
     }
 }
 
@@ -334,62 +273,6 @@ fn unreachable(message: &str) -> Error {
     let said = attempts.iter().filter_map(|attempt| message.find(attempt)).min();
     let message = said.map_or("the database URL cannot be used", |start| &message[start..]);
     Error::Unreachable { message: message.to_owned() }
-}
-
-/// Gives the store each verb of the repository, on a pooled connection.
-macro_rules! pooled_verbs {
-    ($($verb:ident($($arg:ident: $type:ty),*) -> $returned:ty, $example:literal;)*) => {
-        impl RefreshTokenStore {
-            $(
-                #[doc = concat!("[`RefreshTokenRepository::", stringify!($verb), "`] on a pooled connection.")]
-                ///
-                /// # Errors
-                ///
-                /// As there.
-                ///
-                /// # Example
-                ///
-                /// ```
-                /// # use refresh_tokens_support::doc::*;
-                /// # let database = database();
-                /// # let store = store(&database);
-                /// # let token = store.create(&new_token())?;
-                #[doc = $example]
-                /// # Ok::<(), refresh_tokens::Error>(())
-                /// ```
-                pub fn $verb(&self, $($arg: $type),*) -> Result<$returned> {
-                    self.with(|tokens| tokens.$verb($($arg),*))
-                }
-            )*
-        }
-    };
-}
-
-pooled_verbs! {
-    create(new: &NewRefreshToken) -> RefreshToken,
-        "let token = store.create(&new_token())?;";
-    get_by_hash(hash: &TokenHash) -> Option<RefreshToken>,
-        "assert_eq!(store.get_by_hash(&token.token_hash)?.unwrap().id, token.id);";
-    get_valid_by_hash(hash: &TokenHash, binding: Binding) -> Option<RefreshToken>,
-        "assert!(store.get_valid_by_hash(&token.token_hash, refresh_tokens::Binding::user(token.user_id))?.is_some());";
-    check_token_reuse(hash: &TokenHash) -> Option<RefreshToken>,
-        "assert!(store.check_token_reuse(&token.token_hash)?.is_none());";
-    rotate(presented: &TokenHash, successor: &Successor, binding: Binding) -> Rotation,
-        "let outcome = store.rotate(&token.token_hash, &successor(), refresh_tokens::Binding::ANY)?;\nassert!(matches!(outcome, refresh_tokens::Rotation::Rotated(_)));";
-    revoke_token_chain(token_id: Uuid) -> usize,
-        "assert_eq!(store.revoke_token_chain(token.id)?, 1);";
-    revoke(token_id: Uuid) -> bool,
-        "assert!(store.revoke(token.id)?);";
-    revoke_by_hash(hash: &TokenHash) -> bool,
-        "assert!(store.revoke_by_hash(&token.token_hash)?);";
-    revoke_all_for_user(user_id: Uuid) -> usize,
-        "assert_eq!(store.revoke_all_for_user(token.user_id)?, 1);";
-    revoke_all_for_user_except(user_id: Uuid, keep_token_id: Uuid) -> usize,
-        "assert_eq!(store.revoke_all_for_user_except(token.user_id, token.id)?, 0);";
-    get_active_tokens_for_user(user_id: Uuid) -> Vec<RefreshToken>,
-        "assert_eq!(store.get_active_tokens_for_user(token.user_id)?.len(), 1);";
-    cleanup_expired(older_than_days: i32) -> usize,
-        "assert_eq!(store.cleanup_expired(30)?, 0);";
 }
 
 impl fmt::Debug for RefreshTokenStore {

@@ -1,23 +1,25 @@
-//! The public verbs over one connection: issue, look up, rotate, list. `ending` has those that end tokens.
+//! The public verbs over one connection, by what they are for: here, those that issue and look up.
 
-mod ending;
+mod exchange;
+mod listing;
+mod retention;
+mod revocation;
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use uuid::Uuid;
 
 use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::input::not_nil;
-use crate::models::{NewRefreshToken, RefreshToken, Successor};
-use crate::outcome::Rotation;
+use crate::gate;
+use crate::models::{NewRefreshToken, RefreshToken};
+use crate::revoked_reason::RevokedReason;
 use crate::rotation;
 use crate::rotation::has_not_expired;
 use crate::schema::refresh_tokens;
 use crate::statement::Create;
 use crate::token_hash::TokenHash;
-use crate::transaction::{self, TokenTransaction};
 
 /// The refresh tokens of a database, through a connection of yours.
 ///
@@ -47,6 +49,8 @@ use crate::transaction::{self, TokenTransaction};
 /// ```
 pub struct RefreshTokenRepository<'conn> {
     conn: &'conn mut PgConnection,
+    /// Why it revokes, if the caller said.
+    reason: Option<RevokedReason>,
 }
 
 impl<'conn> RefreshTokenRepository<'conn> {
@@ -64,7 +68,30 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn new(conn: &'conn mut PgConnection) -> Self {
-        Self { conn }
+        Self { conn, reason: None }
+    }
+
+    pub(crate) fn with_reason(conn: &'conn mut PgConnection, reason: Option<RevokedReason>) -> Self {
+        Self { conn, reason }
+    }
+
+    /// The same repository with a reason for what it revokes, instead of each verb's own.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let session_id = tokens.create(&new_token())?.session_id;
+    /// use refresh_tokens::RevokedReason;
+    ///
+    /// let receipt = tokens.because(RevokedReason::LoggedOut).revoke_session(session_id)?;
+    /// assert_eq!(receipt.sessions, 1);
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn because(&mut self, reason: RevokedReason) -> RefreshTokenRepository<'_> {
+        RefreshTokenRepository { conn: self.conn, reason: Some(reason) }
     }
 
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
@@ -73,17 +100,20 @@ impl<'conn> RefreshTokenRepository<'conn> {
 
     /// Issues the first token of a new session.
     ///
-    /// It expires at `expires_at` or at the end of its session, whichever is first.
+    /// It expires at `expires_at` or at the end of its session, whichever is first. Tell it when the user was
+    /// authenticated ([`NewSession::authenticated_at`](crate::NewSession::authenticated_at)), and a revocation of the
+    /// user, the organisation or everybody that came between cannot miss the session, whatever the order of events.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidInput`] for a nil id, or an expiry that is not in the future of the database's clock or
-    /// lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY); [`Error::DuplicateId`]; [`Error::DuplicateHash`]. Nothing
-    /// is written then.
+    /// lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY), or an authentication that is; [`Error::RevokedSinceLogin`];
+    /// [`Error::DuplicateId`]; [`Error::DuplicateHash`]. Nothing is written then.
     ///
     /// # Locking
     ///
-    /// None. A concurrent insert of the same id or hash is waited for.
+    /// None, if it is not told when the user was authenticated; else the user's gate, shared: a revocation of the user,
+    /// the organisation or everybody is waited for. A concurrent insert of the same id or hash is waited for, too.
     ///
     /// # Example
     ///
@@ -109,9 +139,38 @@ impl<'conn> RefreshTokenRepository<'conn> {
     pub fn create(&mut self, new: &NewRefreshToken) -> Result<RefreshToken> {
         new.check()?;
         self.conn.transaction(|conn| {
-            let written = Create(new).get_result(conn).optional()?;
-            written.ok_or_else(|| new.born_expired().into())
+            if new.session.authenticated_at.is_some() {
+                gate::pass(conn, new.user_id)?;
+            }
+            match Create(new).get_result::<(_, _, Option<RefreshToken>)>(conn)? {
+                (_, _, Some(token)) => Ok(token),
+                (_, true, None) => Err(Error::RevokedSinceLogin),
+                (now, false, None) => Err(new.refused_at(now).into()),
+            }
         })
+    }
+
+    /// The database's clock (UTC), by which everything is judged.
+    ///
+    /// Read it before you check a user's credentials, for
+    /// [`NewSession::authenticated_at`](crate::NewSession::authenticated_at).
+    ///
+    /// # Errors
+    ///
+    /// None of its own.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// let token = tokens.create(&new_token())?;
+    /// assert!(token.created_at < tokens.now()?);
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn now(&mut self) -> Result<DateTime<Utc>> {
+        Ok(rotation::now(self.conn)?)
     }
 
     /// Finds a token by its hash, also a rotated, revoked or expired one: for audits.
@@ -202,183 +261,6 @@ impl<'conn> RefreshTokenRepository<'conn> {
             .first(self.conn)
             .optional()?;
         Ok(found)
-    }
-
-    /// Spends a presented token and issues its successor, or says why not.
-    ///
-    /// A token is rotated at most once: of two who present it, one gets a successor and the other
-    /// [`Refusal::Reused`](crate::Refusal::Reused). A refusal changes nothing; the breach response is the
-    /// caller's, with [`revoke_token_chain`](Self::revoke_token_chain). RFC 6749 §6, RFC 9700 §4.14.2.
-    ///
-    /// **Sent again** with the same successor id and hash, after [`Error::ConnectionLost`], it answers with the
-    /// successor that it had made, as long as that one is live. Of a successor that was revoked or has expired
-    /// meanwhile it says so; one that was used meanwhile did arrive, so that is reuse.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] for a nil id in successor or binding, or a successor's expiry that is not in the
-    /// future of the database's clock or lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY); [`Error::DuplicateId`]
-    /// and [`Error::DuplicateHash`] if another token has the successor's. The presented token can still be
-    /// rotated then.
-    ///
-    /// # Locking
-    ///
-    /// If a row is found that is neither rotated nor revoked, it is locked (`FOR UPDATE`) until the end of the
-    /// transaction: its own, or yours. A spent one is only read. Expiry is judged by the database's clock after the lock is held.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let token = tokens.create(&new_token())?;
-    /// # let (presented, user_id) = (token.token_hash, token.user_id);
-    /// # let (new_id, new_hash, expires_at) = (uuid::Uuid::new_v4(), fresh_hash(), in_days(30));
-    /// use refresh_tokens::{Binding, Refusal, Rotation, Successor};
-    ///
-    /// match tokens.rotate(&presented, &Successor::new(new_id, new_hash, expires_at), Binding::user(user_id))? {
-    ///     Rotation::Rotated(token) => println!("the session lives until {}", token.expires_at),
-    ///     Rotation::Refused(Refusal::Reused(stale)) => println!("reuse in session {}", stale.session_id),
-    ///     Rotation::Refused(_) => println!("invalid_grant"),
-    /// }
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    ///
-    /// # Example: the answer was lost
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let presented = tokens.create(&new_token())?.token_hash;
-    /// # use refresh_tokens::Binding;
-    /// let successor = successor();
-    /// let lost = tokens.rotate(&presented, &successor, Binding::ANY)?;
-    /// let again = tokens.rotate(&presented, &successor, Binding::ANY)?;
-    /// assert_eq!(lost, again);
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
-        rotation::rotate(self.conn, presented, successor, binding)
-    }
-
-    /// Runs a closure in a transaction, so that a rotation and the host's own writes stand or fall together.
-    ///
-    /// COMMIT if it returns `Ok`, ROLLBACK if it returns `Err`; a savepoint if a transaction is open. `?` works on
-    /// the host's Diesel queries; for an error type of the host's own, see [`transaction_with`](Self::transaction_with).
-    ///
-    /// # Errors
-    ///
-    /// What the closure returns; [`Error::Aborted`] if it returned `Ok` although a statement had failed.
-    ///
-    /// # Locking
-    ///
-    /// What the verbs in it lock stays locked to its end, so keep it short.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # diesel::sql_query("CREATE TABLE audit (token_id uuid)").execute(&mut *conn)?;
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let presented = tokens.create(&new_token())?.token_hash;
-    /// # let successor = successor();
-    /// use diesel::sql_types::Uuid;
-    /// use refresh_tokens::Binding;
-    ///
-    /// let rotated = tokens.transaction(|tx| {
-    ///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else { return Ok(None) };
-    ///     let token = locked.rotate_to(&successor)?;
-    ///     diesel::sql_query("INSERT INTO audit VALUES ($1)")
-    ///         .bind::<Uuid, _>(token.id)
-    ///         .execute(tx.connection())?;
-    ///     Ok(Some(token))
-    /// })?;
-    /// assert!(rotated.is_some());
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    pub fn transaction<T>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
-        self.transaction_with(work)
-    }
-
-    /// [`transaction`](Self::transaction) with an error type of the host's own.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Locking
-    ///
-    /// As there.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let user_id = tokens.create(&new_token())?.user_id;
-    /// #[derive(Debug)]
-    /// enum AppError {
-    ///     Tokens(refresh_tokens::Error),
-    ///     Suspended,
-    /// }
-    ///
-    /// impl From<refresh_tokens::Error> for AppError {
-    ///     fn from(error: refresh_tokens::Error) -> Self {
-    ///         Self::Tokens(error)
-    ///     }
-    /// }
-    ///
-    /// let outcome = tokens.transaction_with(|tx| {
-    ///     tx.revoke_all_for_user(user_id)?;
-    ///     Err::<(), _>(AppError::Suspended)
-    /// });
-    /// assert!(matches!(outcome, Err(AppError::Suspended)));
-    /// assert_eq!(tokens.get_active_tokens_for_user(user_id)?.len(), 1, "all was rolled back");
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    pub fn transaction_with<T, E>(
-        &mut self,
-        work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>,
-    ) -> Result<T, E>
-    where
-        E: From<Error>,
-    {
-        transaction::run(self.conn, work)
-    }
-
-    /// Lists the tokens of a user that are valid now, newest first: one for each live session.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] for the nil UUID.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let user_id = tokens.create(&new_token())?.user_id;
-    /// for token in tokens.get_active_tokens_for_user(user_id)? {
-    ///     println!("session {} in org {}, last used {}", token.session_id, token.active_org_id, token.created_at);
-    /// }
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    pub fn get_active_tokens_for_user(&mut self, user_id: Uuid) -> Result<Vec<RefreshToken>> {
-        not_nil("user_id", user_id)?;
-        let active = refresh_tokens::table
-            .filter(refresh_tokens::user_id.eq(user_id))
-            .filter(refresh_tokens::revoked_at.is_null())
-            .filter(refresh_tokens::rotated_to.is_null())
-            .filter(has_not_expired())
-            .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
-            .select(RefreshToken::as_select())
-            .load(self.conn)?;
-        Ok(active)
     }
 }
 

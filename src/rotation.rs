@@ -6,10 +6,13 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Timestamptz};
+use uuid::Uuid;
 
 use crate::binding::Binding;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::gate;
 use crate::input::InvalidInput;
+use crate::isolation::{Failure, Isolation, Scope, transaction};
 use crate::models::{RefreshToken, Successor};
 use crate::outcome::{Refusal, Rotation};
 use crate::schema::refresh_tokens;
@@ -32,22 +35,72 @@ pub(crate) fn has_not_expired() -> _ {
     least(refresh_tokens::expires_at, refresh_tokens::session_expires_at).gt(clock_timestamp())
 }
 
+/// Why a transaction ends without a change: ROLLBACK also gives back the lock that PostgreSQL keeps on a row
+/// that no longer qualifies after the wait for it. A breach response that held it would wait for another's gate.
+enum Stop {
+    Refused(Box<Refusal>, Scope),
+    /// A revocation has shut the gate of this user, which a switch of organisation has to pass.
+    GateShut(Uuid),
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Where it ran says whether the outcome is durable.
 pub(crate) fn rotate(
     conn: &mut PgConnection,
     presented: &TokenHash,
     successor: &Successor,
     binding: Binding,
-) -> Result<Rotation> {
+) -> Result<(Rotation, Scope)> {
     successor.check()?;
     binding.check()?;
-    conn.transaction(|conn| match lock(conn, presented, binding)? {
-        Ok(token) => match write_successor(conn, &token, successor, None)? {
-            Some(successor) => Ok(Rotation::Rotated(successor)),
-            None => Ok(Rotation::Refused(Refusal::Expired(token))),
+    let outcome = match attempt(conn, presented, successor, binding, None) {
+        // Waits for the gate first this time, and not while it holds the token.
+        Err(Stop::GateShut(user_id)) => attempt(conn, presented, successor, binding, Some(user_id)),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok((token, scope)) => Ok((Rotation::Rotated(token), scope)),
+        Err(Stop::Refused(refusal, scope)) => match *refusal {
+            Refusal::Reused(token) if token.rotated_to == Some(successor.id) && binding.matches(&token) => {
+                Ok((repeat(conn, token, successor)?, scope))
+            }
+            refusal => Ok((Rotation::Refused(refusal), scope)),
         },
-        Err(Refusal::Reused(token)) if binding.matches(&token) => repeat(conn, token, successor),
-        Err(refusal) => Ok(Rotation::Refused(refusal)),
-    })
+        Err(Stop::GateShut(_)) => Err(Error::Conflict),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+fn attempt(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+    gate_of: Option<Uuid>,
+) -> Result<(RefreshToken, Scope), Stop> {
+    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+        if let Some(user_id) = gate_of {
+            gate::pass(conn, user_id)?;
+        }
+        let refused = |refusal| Stop::Refused(Box::new(refusal), scope);
+        let token = lock(conn, presented, binding)?.map_err(refused)?;
+        match entry(conn, &token, successor)? {
+            Entry::Free => {}
+            Entry::Barred => return Err(refused(Refusal::OrgRevoked(token))),
+            Entry::GateShut => return Err(Stop::GateShut(token.user_id)),
+        }
+        match write_successor(conn, &token, successor, None)? {
+            Some(successor) => Ok((successor, scope)),
+            None => Err(refused(Refusal::Expired(token))),
+        }
+    });
+    outcome.map_err(Failure::into_error)
 }
 
 /// If a row is found that is neither rotated nor revoked, it is locked until the end of the transaction.
@@ -92,6 +145,28 @@ pub(crate) fn find(conn: &mut PgConnection, hash: &TokenHash) -> QueryResult<Opt
         .optional()
 }
 
+/// Whether a successor may act for the organisation that it asks for.
+pub(crate) enum Entry {
+    Free,
+    /// The organisation, or the user in it, was cut off since the session began.
+    Barred,
+    /// A revocation that is under way will say.
+    GateShut,
+}
+
+/// Judges a switch of organisation of `token`, which the transaction has locked: like a login, it passes the user's gate
+/// before it reads the cutoffs.
+pub(crate) fn entry(conn: &mut PgConnection, token: &RefreshToken, successor: &Successor) -> Result<Entry> {
+    let Some(org_id) = successor.active_org_id.filter(|org_id| *org_id != token.active_org_id) else {
+        return Ok(Entry::Free);
+    };
+    if !gate::pass_without_waiting(conn, token.user_id)? {
+        return Ok(Entry::GateShut);
+    }
+    let barred = gate::is_cut_off_from(conn, token.user_id, org_id, token.session_started_at)?;
+    Ok(if barred { Entry::Barred } else { Entry::Free })
+}
+
 /// The database's clock, read after the lock is held.
 pub(crate) fn now(conn: &mut PgConnection) -> QueryResult<DateTime<Utc>> {
     diesel::select(clock_timestamp()).get_result(conn)
@@ -115,24 +190,27 @@ pub(crate) fn write_successor(
 }
 
 /// A token that was rotated already: the same request sent again gets the answer that it had, while that is live.
+///
+/// The successor is locked, so that a snapshot from before its end meets a conflict and does not hand it out.
 fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -> Result<Rotation> {
-    if token.rotated_to != Some(successor.id) {
-        return Ok(Rotation::Refused(Refusal::Reused(token)));
-    }
-    let made: Option<(RefreshToken, bool)> = refresh_tokens::table
-        .find(successor.id)
-        .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
-        .filter(refresh_tokens::session_id.eq(token.session_id))
-        .select((RefreshToken::as_select(), has_not_expired()))
-        .first(conn)
-        .optional()?;
-    Ok(match made {
-        None => Rotation::Refused(Refusal::Reused(token)),
-        // The successor was used, so its secret did arrive: this is no lost answer.
-        Some((made, _)) if made.rotated_to.is_some() => Rotation::Refused(Refusal::Reused(token)),
-        Some(_) if token.revoked_at.is_some() => Rotation::Refused(Refusal::Revoked(token)),
-        Some((made, _)) if made.revoked_at.is_some() => Rotation::Refused(Refusal::Revoked(made)),
-        Some((made, false)) => Rotation::Refused(Refusal::Expired(made)),
-        Some((made, true)) => Rotation::Rotated(made),
-    })
+    let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
+        let made: Option<RefreshToken> = refresh_tokens::table
+            .find(successor.id)
+            .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
+            .filter(refresh_tokens::session_id.eq(token.session_id))
+            .for_share()
+            .select(RefreshToken::as_select())
+            .first(conn)
+            .optional()?;
+        Ok::<_, Error>(match made {
+            None => Rotation::Refused(Refusal::Reused(token)),
+            // The successor was used, so its secret did arrive: this is no lost answer.
+            Some(made) if made.rotated_to.is_some() => Rotation::Refused(Refusal::Reused(token)),
+            Some(_) if token.revoked_at.is_some() => Rotation::Refused(Refusal::Revoked(token)),
+            Some(made) if made.revoked_at.is_some() => Rotation::Refused(Refusal::Revoked(made)),
+            Some(made) if made.ends_at() <= now(conn)? => Rotation::Refused(Refusal::Expired(made)),
+            Some(made) => Rotation::Rotated(made),
+        })
+    });
+    outcome.map_err(Failure::into_error)
 }

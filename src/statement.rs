@@ -7,18 +7,21 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::models::{NewRefreshToken, Successor};
 use crate::schema::refresh_tokens;
+use crate::sessions::SessionQuery;
 
 type AllColumns = refresh_tokens::SqlType;
 
 const CREATE: &str = include_str!("sql/create.sql");
 const ROTATE: &str = include_str!("sql/rotate.sql");
+const LIST_SESSIONS: &str = include_str!("sql/list_sessions.sql");
 
-/// `sql/create.sql`: returns the row, or nothing where it would be born expired.
+/// `sql/create.sql`: returns the database's clock, whether a revocation is newer than the login, and the row, if it
+/// was written.
 pub(crate) struct Create<'a>(pub(crate) &'a NewRefreshToken);
 
 impl QueryId for Create<'_> {
@@ -27,7 +30,7 @@ impl QueryId for Create<'_> {
 }
 
 impl Query for Create<'_> {
-    type SqlType = AllColumns;
+    type SqlType = (Timestamptz, Bool, Nullable<AllColumns>);
 }
 
 impl RunQueryDsl<PgConnection> for Create<'_> {}
@@ -47,6 +50,8 @@ impl QueryFragment<Pg> for Create<'_> {
         out.push_bind_param::<Timestamptz, _>(&self.0.expires_at)?;
         text.push(&mut out);
         out.push_bind_param::<Nullable<Timestamptz>, _>(&self.0.session.expires_at)?;
+        text.push(&mut out);
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.0.session.authenticated_at)?;
         text.push(&mut out);
         Ok(())
     }
@@ -91,6 +96,38 @@ impl QueryFragment<Pg> for Rotate<'_> {
     }
 }
 
+/// `sql/list_sessions.sql`: returns a row for each session, and one more than a page has if there are more.
+pub(crate) struct Sessions<'a>(pub(crate) &'a SessionQuery);
+
+impl QueryId for Sessions<'_> {
+    type QueryId = Sessions<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Sessions<'_> {
+    type SqlType = AllColumns;
+}
+
+impl RunQueryDsl<PgConnection> for Sessions<'_> {}
+
+impl QueryFragment<Pg> for Sessions<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut text = Placeholders::of(LIST_SESSIONS);
+        text.push(&mut out);
+        out.push_bind_param::<SqlUuid, _>(&self.0.user_id)?;
+        text.push(&mut out);
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.0.started_before)?;
+        text.push(&mut out);
+        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.0.id_before)?;
+        text.push(&mut out);
+        out.push_bind_param::<Bool, _>(&self.0.with_ended)?;
+        text.push(&mut out);
+        out.push_bind_param::<BigInt, _>(&self.0.rows)?;
+        text.push(&mut out);
+        Ok(())
+    }
+}
+
 /// The text between the placeholders `$1`, `$2`, …, each of which stands once and in this order.
 struct Placeholders {
     rest: &'static str,
@@ -115,7 +152,7 @@ mod tests {
 
     #[test]
     fn each_placeholder_stands_once_and_in_order() {
-        for (sql, binds) in [(CREATE, 6), (ROTATE, 6)] {
+        for (sql, binds) in [(CREATE, 7), (ROTATE, 6), (LIST_SESSIONS, 5)] {
             let numbers: Vec<&str> =
                 sql.split('$').skip(1).map(|rest| &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap()]).collect();
             let expected: Vec<String> = (1..=binds).map(|n: u32| n.to_string()).collect();

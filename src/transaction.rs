@@ -9,49 +9,35 @@ use diesel::result::Error as DieselError;
 
 use crate::binding::Binding;
 use crate::error::{Error, Result};
+use crate::isolation::{self, Failure, Isolation};
 use crate::models::{RefreshToken, Successor};
 use crate::repository::RefreshTokenRepository;
-use crate::rotation;
+use crate::revoked_reason::RevokedReason;
+use crate::rotation::{self, Entry};
 use crate::token_hash::TokenHash;
 
 /// Runs `work` in a transaction, or in a savepoint if one is open.
 pub(crate) fn run<T, E>(
     conn: &mut PgConnection,
+    reason: Option<RevokedReason>,
     work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>,
 ) -> Result<T, E>
 where
     E: From<Error>,
 {
-    let outcome = conn.transaction(|conn| {
-        let value = work(&mut TokenTransaction::new(conn)).map_err(Failure::Work)?;
+    let outcome = isolation::transaction(conn, Isolation::Inherited, |conn, _| {
+        let value = work(&mut TokenTransaction { tokens: RefreshTokenRepository::with_reason(conn, reason) })?;
         // COMMIT of a transaction that a swallowed error has aborted is a ROLLBACK that reports success.
-        diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>("true"))
-            .execute(conn)
-            .map_err(|error| Failure::Library(aborted_or(error)))?;
+        diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>("true")).execute(conn).map_err(aborted_or)?;
         Ok(value)
     });
-    outcome.map_err(|failure| match failure {
-        Failure::Work(error) => error,
-        Failure::Library(error) => E::from(error),
-    })
+    outcome.map_err(Failure::into_error)
 }
 
 fn aborted_or(error: DieselError) -> Error {
     match Error::from(error) {
         Error::Database { message } if message.starts_with("current transaction is aborted") => Error::Aborted,
         other => other,
-    }
-}
-
-/// Diesel wants an error that can be made of its own; the host's `E` need only be made of ours.
-enum Failure<E> {
-    Work(E),
-    Library(Error),
-}
-
-impl<E> From<DieselError> for Failure<E> {
-    fn from(error: DieselError) -> Self {
-        Self::Library(error.into())
     }
 }
 
@@ -77,11 +63,7 @@ pub struct TokenTransaction<'conn> {
     tokens: RefreshTokenRepository<'conn>,
 }
 
-impl<'conn> TokenTransaction<'conn> {
-    fn new(conn: &'conn mut PgConnection) -> Self {
-        Self { tokens: RefreshTokenRepository::new(conn) }
-    }
-
+impl TokenTransaction<'_> {
     /// The connection, for the host's own writes in the same transaction.
     ///
     /// # Example
@@ -115,8 +97,8 @@ impl<'conn> TokenTransaction<'conn> {
     ///
     /// # Locking
     ///
-    /// If a row is found that is neither rotated nor revoked, it is locked (`FOR UPDATE`) until the end of the
-    /// outermost transaction, also where the answer is `None`. Expiry is judged by the database's clock after the lock is held.
+    /// The token is locked (`FOR UPDATE`) until the end of the outermost transaction; where the answer is `None`, no
+    /// lock is kept. Expiry is judged by the database's clock after the lock is held.
     ///
     /// # Example
     ///
@@ -143,14 +125,28 @@ impl<'conn> TokenTransaction<'conn> {
     ) -> Result<Option<LockedToken<'_>>> {
         binding.check()?;
         let conn = self.tokens.connection();
-        let Ok(token) = rotation::lock(conn, presented, binding)? else {
-            return Ok(None);
-        };
-        let judged_at = rotation::now(conn)?;
-        if token.ends_at() <= judged_at {
-            return Ok(None);
+        // A savepoint, to give the lock back: PostgreSQL keeps it on a row that no longer qualifies after the wait.
+        let locked = isolation::transaction(conn, Isolation::Inherited, |conn, _| {
+            let Ok(token) = rotation::lock(conn, presented, binding)? else { return Err(NotValid::Refused) };
+            let judged_at = rotation::now(conn)?;
+            if token.ends_at() <= judged_at { Err(NotValid::Refused) } else { Ok((token, judged_at)) }
+        });
+        match locked.map_err(Failure::into_error) {
+            Ok((token, judged_at)) => Ok(Some(LockedToken { conn, token, judged_at })),
+            Err(NotValid::Refused) => Ok(None),
+            Err(NotValid::Failed(error)) => Err(error),
         }
-        Ok(Some(LockedToken { conn, token, judged_at }))
+    }
+}
+
+enum NotValid {
+    Refused,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for NotValid {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -289,13 +285,16 @@ impl LockedToken<'_> {
     /// # Errors
     ///
     /// [`Error::InvalidInput`] for a nil id or an expiry that is not in the future of the database's clock;
-    /// [`Error::DuplicateId`] and [`Error::DuplicateHash`]; [`Error::LockedTokenSpent`] if this transaction itself
+    /// [`Error::DuplicateId`] and [`Error::DuplicateHash`]; where it switches the organisation,
+    /// [`Error::RevokedSinceLogin`] if that, or the user in it, was revoked since the session began, and
+    /// [`Error::Conflict`] if a revocation of the user or the organisation is under way; [`Error::LockedTokenSpent`] if this transaction itself
     /// revoked or rotated the token after it had locked it. Return an error from the closure: the transaction
     /// cannot go on after it.
     ///
     /// # Locking
     ///
-    /// None beyond the lock that is held. A concurrent insert of the same id or hash is waited for.
+    /// None beyond the lock that is held, and where it switches the organisation the user's gate, shared. A concurrent
+    /// insert of the same id or hash is waited for.
     ///
     /// # Example
     ///
@@ -314,6 +313,11 @@ impl LockedToken<'_> {
     /// ```
     pub fn rotate_to(self, successor: &Successor) -> Result<RefreshToken> {
         successor.check()?;
+        match rotation::entry(self.conn, &self.token, successor)? {
+            Entry::Free => {}
+            Entry::Barred => return Err(Error::RevokedSinceLogin),
+            Entry::GateShut => return Err(Error::Conflict),
+        }
         rotation::write_successor(self.conn, &self.token, successor, Some(self.judged_at))?
             .ok_or(Error::LockedTokenSpent)
     }

@@ -22,13 +22,19 @@ ALTER TABLE refresh_tokens
     ADD COLUMN revoked_reason     text,
     ADD COLUMN generation         integer     NOT NULL DEFAULT 0,
     ADD COLUMN rotated_at         timestamptz,
+    ADD COLUMN session_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ADD COLUMN reused_at          timestamptz,
     ADD CONSTRAINT refresh_tokens_revoked_reason_check
         CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
     -- Room for the new version of a row on its own page, so that a rotation touches no index (HOT).
     SET (fillfactor = 80);
 
+-- Rows that are there already began a session when they were written. A rewrite, and not an UPDATE of every row.
+ALTER TABLE refresh_tokens
+    ALTER COLUMN session_started_at TYPE timestamptz USING greatest('epoch', least(created_at, clock_timestamp()));
+
 CREATE INDEX IF NOT EXISTS refresh_tokens_user_id_idx    ON refresh_tokens (user_id);
-CREATE INDEX IF NOT EXISTS refresh_tokens_session_id_idx ON refresh_tokens (session_id);
+CREATE INDEX IF NOT EXISTS refresh_tokens_session_id_idx ON refresh_tokens (session_id, generation);
 CREATE INDEX IF NOT EXISTS refresh_tokens_expires_at_idx ON refresh_tokens (expires_at);
 
 COMMENT ON TABLE refresh_tokens IS
@@ -59,3 +65,7 @@ COMMENT ON COLUMN refresh_tokens.generation IS
     'Immutable. How many rotations lie between the login and this token: 0 for the first token of a session.';
 COMMENT ON COLUMN refresh_tokens.rotated_at IS
     'Mutable once, with `rotated_to`: when the token was rotated.';
+COMMENT ON COLUMN refresh_tokens.session_started_at IS
+    'Immutable. When the session began: `created_at` of its first token. A successor inherits it.';
+COMMENT ON COLUMN refresh_tokens.reused_at IS
+    'Mutable once, from NULL: when the breach response to the token''s reuse was given.';

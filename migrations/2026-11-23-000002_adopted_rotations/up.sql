@@ -12,15 +12,16 @@ SET generation = -1
 WHERE id IN (SELECT rotated_to FROM refresh_tokens GROUP BY rotated_to HAVING count(*) > 1);
 
 WITH RECURSIVE lineage AS (
-    SELECT id, user_id, rotated_to, session_id, 0 AS generation
+    SELECT id, user_id, rotated_to, session_id, session_started_at, 0 AS generation
     FROM refresh_tokens
     WHERE generation = -1
     UNION ALL
-    SELECT id, user_id, rotated_to, session_id, 0
+    SELECT id, user_id, rotated_to, session_id, session_started_at, 0
     FROM refresh_tokens login
     WHERE NOT EXISTS (SELECT FROM refresh_tokens parent WHERE parent.rotated_to = login.id)
     UNION ALL
-    SELECT successor.id, successor.user_id, successor.rotated_to, lineage.session_id, lineage.generation + 1
+    SELECT successor.id, successor.user_id, successor.rotated_to, lineage.session_id, lineage.session_started_at,
+        lineage.generation + 1
     FROM lineage
     CROSS JOIN LATERAL (
         SELECT id, user_id, rotated_to
@@ -30,7 +31,7 @@ WITH RECURSIVE lineage AS (
     ) successor
 )
 UPDATE refresh_tokens token
-SET session_id = lineage.session_id, generation = lineage.generation
+SET session_id = lineage.session_id, session_started_at = lineage.session_started_at, generation = lineage.generation
 FROM lineage
 WHERE token.id = lineage.id AND lineage.generation > 0;
 
@@ -43,10 +44,13 @@ AS $$
 BEGIN
     NEW.rotated_at := clock_timestamp();
     EXECUTE format(
-        'UPDATE %I.%I SET session_id = $1, session_expires_at = $2, expires_at = least(expires_at, $2), generation = $3
-         WHERE id = $4 AND user_id = $5 AND session_id <> $1',
+        'UPDATE %I.%I
+         SET session_id = $1, session_started_at = $2, session_expires_at = $3, expires_at = least(expires_at, $3),
+             generation = $4
+         WHERE id = $5 AND user_id = $6 AND session_id <> $1',
         TG_TABLE_SCHEMA, TG_TABLE_NAME)
-    USING NEW.session_id, NEW.session_expires_at, NEW.generation + 1, NEW.rotated_to, NEW.user_id;
+    USING NEW.session_id, NEW.session_started_at, NEW.session_expires_at, NEW.generation + 1,
+        NEW.rotated_to, NEW.user_id;
     RETURN NEW;
 END
 $$;

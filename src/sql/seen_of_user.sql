@@ -1,4 +1,4 @@
--- seen_of_user: the unrevoked rows of a user ($2). revoke_seen.sql goes on.
+-- seen_of_user: the unrevoked rows of a user ($2), in one organisation ($5) if one is named. revoke_seen.sql goes on.
 -- $3 and $4 name a token to keep and its session, if one is to be kept: that token while it has no successor,
 -- and then the live token of its session.
 WITH seen AS MATERIALIZED (
@@ -6,6 +6,7 @@ WITH seen AS MATERIALIZED (
     FROM refresh_tokens
     WHERE refresh_tokens.user_id = $2
         AND refresh_tokens.revoked_at IS NULL
+        AND ($5::uuid IS NULL OR refresh_tokens.active_org_id = $5)
         AND NOT (refresh_tokens.rotated_to IS NULL
             AND refresh_tokens.session_id IS NOT DISTINCT FROM $4
             AND (refresh_tokens.id = $3

@@ -18,7 +18,9 @@ needed_column (step, name, type, not_null, has_default) AS (
         (1, 'session_expires_at', 'timestamp with time zone', false, false),
         (1, 'revoked_reason', 'text', false, false),
         (1, 'generation', 'integer', true, true),
-        (1, 'rotated_at', 'timestamp with time zone', false, false)
+        (1, 'rotated_at', 'timestamp with time zone', false, false),
+        (1, 'session_started_at', 'timestamp with time zone', true, true),
+        (1, 'reused_at', 'timestamp with time zone', false, false)
 ),
 actual_column AS (
     SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null, atthasdef AS has_default
@@ -36,8 +38,20 @@ actual_constraint AS (
     FROM pg_constraint, found
     WHERE conrelid = found.oid
 ),
-needed_index (leading_column) AS (
-    VALUES ('user_id'), ('session_id'), ('expires_at')
+needed_index (name, columns) AS (
+    VALUES ('user_id', '{user_id}'::text[]), ('session_id', '{session_id,generation}'), ('expires_at', '{expires_at}')
+),
+actual_index AS (
+    SELECT ARRAY(
+        SELECT attname::text
+        FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (attnum, place)
+        JOIN pg_attribute ON attrelid = indrelid AND pg_attribute.attnum = key.attnum
+        ORDER BY place) AS columns
+    FROM pg_index, found
+    WHERE indrelid = found.oid AND indisvalid AND indpred IS NULL
+),
+needed_table (name) AS (
+    VALUES ('refresh_token_gates'), ('refresh_token_cutoffs')
 )
 SELECT format('column %s is missing', needed.name) AS problem
 FROM needed_column needed
@@ -71,14 +85,16 @@ SELECT format('foreign key %s makes spent tokens valid again or blocks clean-up:
 FROM actual_constraint, found
 WHERE contype = 'f' AND confrelid = found.oid
 UNION ALL
-SELECT format('no valid index begins with column %1$s: CREATE INDEX CONCURRENTLY refresh_tokens_%1$s_idx ON refresh_tokens (%1$s)',
-    needed.leading_column)
+SELECT format('no valid index begins with column %2$s: CREATE INDEX CONCURRENTLY refresh_tokens_%1$s_idx ON refresh_tokens (%2$s)',
+    needed.name, array_to_string(needed.columns, ', '))
 FROM needed_index needed
 WHERE 1 <= $1
     AND NOT EXISTS (
-        SELECT FROM pg_index, found, pg_attribute
-        WHERE indrelid = found.oid AND attrelid = found.oid AND attnum = indkey[0]
-            AND attname = needed.leading_column AND indisvalid AND indpred IS NULL)
+        SELECT FROM actual_index actual WHERE actual.columns[1:cardinality(needed.columns)] = needed.columns)
+UNION ALL
+SELECT format('table %s is missing: apply the last file of the migrations', needed.name)
+FROM needed_table needed
+WHERE 1 <= $1 AND to_regclass(needed.name) IS NULL
 UNION ALL
 SELECT 'trigger refresh_tokens_adopt_successor is missing or disabled, so that successors written by other software leave their session'
 WHERE 1 <= $1

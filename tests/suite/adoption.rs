@@ -115,7 +115,10 @@ fn invariant_5_adoption_goes_by_the_links_and_not_by_the_clock() {
         expire(&mut conn, &hash(2), 2);
         assert_eq!(RefreshTokenRepository::new(&mut conn).cleanup_expired(1), Ok(1));
         let second = row(&mut conn, &hash(1)).id;
-        assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(second), Ok(3));
+        assert_eq!(
+            RefreshTokenRepository::new(&mut conn).revoke_token_chain(second).map(|receipt| receipt.tokens),
+            Ok(3)
+        );
         assert_eq!(row(&mut conn, &hash(0)).revoked_at, None);
     }
 }
@@ -138,7 +141,7 @@ fn adoption_ends_where_rows_are_entangled() {
     let generations: Vec<i32> = (0..5).map(|n| row(&mut conn, &hash(n)).generation).collect();
     assert_eq!(generations, [0, 0, 0, 0, 1]);
     let first = row(&mut conn, &hash(0)).id;
-    assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(first), Ok(4));
+    assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(first).map(|receipt| receipt.tokens), Ok(4));
 }
 
 /// A rotation by the reference that is under way while the second file is applied by another tool.
@@ -151,6 +154,7 @@ fn invariant_5_no_rotation_falls_between_adoption_and_trigger() {
         std::fs::read_to_string(path).expect("the migration is there")
     };
     conn.batch_execute(&up(NAMES[0])).unwrap();
+    conn.batch_execute(&up(NAMES[2])).unwrap();
     let hashes = chain(&mut conn, 1);
     let pid = race::pid(&mut conn);
     let migration = RefCell::new(None);

@@ -6,7 +6,9 @@ use std::cell::RefCell;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{Binding, Error, NewRefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation};
+use refresh_tokens::{
+    Binding, Error, NewRefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation, TokenRevocation,
+};
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
 use uuid::Uuid;
@@ -27,8 +29,8 @@ fn invariant_10_the_hosts_rollback_undoes_every_verb() {
         assert_eq!(tokens.cleanup_expired(1)?, 1);
         let rotated = tokens.rotate(&live.token_hash, &successor(), Binding::ANY)?;
         assert!(matches!(rotated, Rotation::Rotated(_)));
-        assert_eq!(tokens.revoke_token_chain(first.id)?, 3);
-        assert_eq!(tokens.revoke_all_for_user(first.user_id)?, 0);
+        assert_eq!(tokens.revoke_token_chain(first.id)?.tokens, 3);
+        assert_eq!(tokens.revoke_all_for_user(first.user_id)?.tokens, 0);
         Err(Error::Conflict)
     });
     assert_eq!(undone, Err(Error::Conflict));
@@ -76,13 +78,13 @@ fn invariant_10_a_transaction_in_a_transaction_is_a_savepoint() {
     let outcome = conn.transaction(|conn| {
         let mut tokens = RefreshTokenRepository::new(conn);
         let undone: Result<(), Error> = tokens.transaction(|tx| {
-            assert!(tx.revoke(token.id)?);
+            assert!(tx.revoke(token.id)?.is_revoked());
             Err(Error::Conflict)
         });
         assert_eq!(undone, Err(Error::Conflict));
         tokens.transaction(|tx| tx.transaction(|inner| inner.revoke_by_hash(&token.token_hash)))
     });
-    assert_eq!(outcome, Ok(true));
+    assert_eq!(outcome.map(TokenRevocation::is_revoked), Ok(true));
     assert!(row(&mut conn, &token.token_hash).revoked_at.is_some());
 }
 
@@ -108,7 +110,7 @@ fn invariant_3_whatever_the_default_isolation() {
             })
             .unwrap();
         let revoked = revocation.take().expect("it was started").join().unwrap();
-        assert_eq!(revoked, Ok(3), "{isolation}");
+        assert_eq!(revoked.map(|receipt| receipt.tokens), Ok(3), "{isolation}");
         assert!(!is_valid(&database, &third));
     }
 }
@@ -135,7 +137,10 @@ fn invariant_3_an_old_snapshot_of_the_hosts_is_an_error() {
         .run(|conn| {
             diesel::sql_query("SELECT 1 FROM refresh_tokens").execute(conn)?;
             let token = create(&mut database.connect());
-            assert_eq!(RefreshTokenRepository::new(conn).revoke_all_for_user(token.user_id), Ok(1));
+            assert_eq!(
+                RefreshTokenRepository::new(conn).revoke_all_for_user(token.user_id).map(|receipt| receipt.tokens),
+                Ok(1)
+            );
             Ok::<_, Error>(token)
         })
         .unwrap();
@@ -177,6 +182,8 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     conn.batch_execute(&format!(
         "GRANT USAGE ON SCHEMA {schema} TO pg_monitor;
          GRANT SELECT, INSERT, UPDATE, DELETE ON refresh_tokens TO pg_monitor;
+         GRANT SELECT, UPDATE ON refresh_token_gates TO pg_monitor;
+         GRANT SELECT, INSERT, UPDATE ON refresh_token_cutoffs TO pg_monitor;
          SET ROLE pg_monitor"
     ))
     .unwrap();
@@ -188,11 +195,11 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     assert!(tokens.check_token_reuse(&hashes[0]).unwrap().is_some());
     assert!(tokens.get_valid_by_hash(&after_the_reference, Binding::ANY).unwrap().is_some());
     assert_eq!(tokens.get_active_tokens_for_user(first.user_id).unwrap().len(), 1);
-    assert_eq!(tokens.revoke(first.id), Ok(true));
-    assert_eq!(tokens.revoke_by_hash(&hashes[1]), Ok(true));
-    assert_eq!(tokens.revoke_token_chain(first.id), Ok(1));
-    assert_eq!(tokens.revoke_all_for_user(first.user_id), Ok(0));
-    assert_eq!(tokens.revoke_all_for_user_except(first.user_id, first.id), Ok(0));
+    assert_eq!(tokens.revoke(first.id).map(TokenRevocation::is_revoked), Ok(true));
+    assert_eq!(tokens.revoke_by_hash(&hashes[1]).map(TokenRevocation::is_revoked), Ok(true));
+    assert_eq!(tokens.revoke_token_chain(first.id).map(|receipt| receipt.tokens), Ok(1));
+    assert_eq!(tokens.revoke_all_for_user(first.user_id).map(|receipt| receipt.tokens), Ok(0));
+    assert_eq!(tokens.revoke_all_for_user_except(first.user_id, first.id).map(|receipt| receipt.tokens), Ok(0));
     assert_eq!(tokens.cleanup_expired(1), Ok(0));
 }
 

@@ -80,12 +80,12 @@ fn invariant_6_ends_with_the_successors_life() {
     };
 
     let (_, made, outcome) = outcome_after(&mut conn, &|conn, _, made| {
-        RefreshTokenRepository::new(conn).revoke(made.id).unwrap();
+        assert!(RefreshTokenRepository::new(conn).revoke(made.id).unwrap().is_revoked());
     });
     assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == made));
 
     let (presented, _, outcome) = outcome_after(&mut conn, &|conn, token, _| {
-        RefreshTokenRepository::new(conn).revoke(token.id).unwrap();
+        assert!(RefreshTokenRepository::new(conn).revoke(token.id).unwrap().is_revoked());
     });
     assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(token)) if token.id == presented));
 

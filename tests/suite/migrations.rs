@@ -15,7 +15,12 @@ use uuid::Uuid;
 use crate::adoption::REFERENCE_TABLE;
 use crate::common::{chain, new_hash, row};
 
-pub(crate) const NAMES: [&str; 2] = ["2026-11-23-000001_refresh_tokens", "2026-11-23-000002_adopted_rotations"];
+pub(crate) const NAMES: [&str; 3] =
+    ["2026-11-23-000001_refresh_tokens", "2026-11-23-000002_adopted_rotations", "2026-11-23-000003_login_cutoffs"];
+
+/// What they make, and the ledger.
+const TABLES: [&str; 4] =
+    ["refresh_token_cutoffs", "refresh_token_gates", "refresh_tokens", "refresh_tokens_migrations"];
 
 pub(crate) fn tables(conn: &mut PgConnection) -> Vec<String> {
     #[derive(QueryableByName)]
@@ -46,9 +51,9 @@ fn up_down_and_up_again() {
         assert_eq!(migrate(&mut conn).unwrap(), NAMES);
         assert_eq!(migrate(&mut conn).unwrap(), [""; 0]);
         assert_eq!(verify(&mut conn), Ok(()));
-        assert_eq!(tables(&mut conn), ["refresh_tokens", "refresh_tokens_migrations"]);
+        assert_eq!(tables(&mut conn), TABLES);
         let reverted = revert(&mut conn).unwrap();
-        assert_eq!(reverted, [NAMES[1], NAMES[0]]);
+        assert_eq!(reverted, [NAMES[2], NAMES[1], NAMES[0]]);
         assert_eq!(tables(&mut conn), [""; 0]);
     }
 }
@@ -106,7 +111,7 @@ fn the_hosts_migrations_and_ours_leave_each_other_alone() {
     let host = || host_migrations(&folder);
     let database = Database::empty();
     let mut conn = database.connect();
-    let all = ["__diesel_schema_migrations", "accounts", "refresh_tokens", "refresh_tokens_migrations"];
+    let all: Vec<&str> = ["__diesel_schema_migrations", "accounts"].into_iter().chain(TABLES).collect();
 
     assert_eq!(conn.run_pending_migrations(host()).unwrap().len(), 1);
     assert_eq!(migrate(&mut conn).unwrap(), NAMES);
@@ -115,7 +120,7 @@ fn the_hosts_migrations_and_ours_leave_each_other_alone() {
     conn.revert_last_migration(host()).unwrap();
     conn.run_next_migration(host()).unwrap();
     conn.revert_all_migrations(host()).unwrap();
-    assert_eq!(tables(&mut conn), ["__diesel_schema_migrations", all[2], all[3]]);
+    assert_eq!(tables(&mut conn), [&all[..1], &all[2..]].concat());
     assert_eq!(verify(&mut conn), Ok(()));
     // Ours, with theirs in place.
     conn.run_pending_migrations(host()).unwrap();
@@ -151,7 +156,10 @@ fn a_schema_of_any_name_will_do() {
     .unwrap();
     conn.batch_execute(&format!("SET search_path = {quoted}")).unwrap();
     let first = row(&mut conn, &hashes[0]);
-    assert_eq!(RefreshTokenRepository::new(&mut conn).revoke_token_chain(first.id), Ok(3));
+    assert_eq!(
+        RefreshTokenRepository::new(&mut conn).revoke_token_chain(first.id).map(|receipt| receipt.tokens),
+        Ok(3)
+    );
     conn.batch_execute(&format!("DROP SCHEMA {quoted} CASCADE")).unwrap();
 }
 
@@ -177,12 +185,18 @@ fn the_plain_sql_is_all_another_tool_needs() {
 fn verify_names_what_differs_and_how_to_mend_it() {
     for (break_it, said) in [
         ("DROP INDEX refresh_tokens_user_id_idx", "CREATE INDEX CONCURRENTLY refresh_tokens_user_id_idx"),
-        ("DROP INDEX refresh_tokens_session_id_idx", "refresh_tokens_session_id_idx"),
+        ("DROP INDEX refresh_tokens_session_id_idx", "ON refresh_tokens (session_id, generation)"),
+        (
+            "DROP INDEX refresh_tokens_session_id_idx; CREATE INDEX by_session ON refresh_tokens (session_id)",
+            "no valid index begins with column session_id, generation",
+        ),
         ("DROP INDEX refresh_tokens_expires_at_idx", "refresh_tokens_expires_at_idx"),
         ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_token_hash_key", "UNIQUE (token_hash)"),
         ("ALTER TABLE refresh_tokens RENAME CONSTRAINT refresh_tokens_pkey TO pk", "RENAME CONSTRAINT"),
         ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_revoked_reason_check", "CHECK"),
-        ("ALTER TABLE refresh_tokens DROP COLUMN generation", "column generation is missing"),
+        ("ALTER TABLE refresh_tokens DROP COLUMN reused_at", "column reused_at is missing"),
+        ("DROP TABLE refresh_token_gates", "table refresh_token_gates is missing"),
+        ("DROP TABLE refresh_token_cutoffs", "table refresh_token_cutoffs is missing"),
         ("ALTER TABLE refresh_tokens ALTER session_id DROP DEFAULT", "column session_id needs a default"),
         ("ALTER TABLE refresh_tokens ALTER session_id DROP NOT NULL", "column session_id must be NOT NULL"),
         ("ALTER TABLE refresh_tokens ALTER revoked_reason SET NOT NULL", "column revoked_reason must allow NULL"),

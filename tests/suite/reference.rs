@@ -9,7 +9,7 @@ use diesel::sql_query;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, InvalidInput, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
-    Successor, TokenHash,
+    Successor, TokenHash, TokenRevocation,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
@@ -98,7 +98,7 @@ fn the_library_begins_a_session_and_the_reference_ends_it() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     assert_eq!(tokens.get_valid_by_hash(&third.token_hash, Binding::ANY), Ok(None));
     assert_eq!(tokens.get_active_tokens_for_user(user), Ok(vec![]));
-    assert_eq!(tokens.revoke_token_chain(login.id), Ok(0));
+    assert_eq!(tokens.revoke_token_chain(login.id).map(|receipt| receipt.tokens), Ok(0));
     let refused = tokens.rotate(&third.token_hash, &successor(), Binding::ANY).unwrap();
     assert_eq!(refused, Rotation::Refused(Refusal::Revoked(third)));
 }
@@ -130,7 +130,7 @@ fn the_reference_begins_a_session_and_the_library_ends_it() {
         assert_eq!(refused, Rotation::Refused(Refusal::Reused(stale.clone())));
     }
     assert_eq!(tokens.check_token_reuse(&third.token_hash), Ok(None));
-    assert_eq!(tokens.revoke_token_chain(login.id), Ok(3));
+    assert_eq!(tokens.revoke_token_chain(login.id).map(|receipt| receipt.tokens), Ok(3));
 
     let hash = third.token_hash.expose();
     let third = row(&mut conn, &third.token_hash);
@@ -194,7 +194,7 @@ fn the_reference_may_write_a_token_that_is_born_expired() {
     assert_eq!(tokens.get_active_tokens_for_user(new.user_id), Ok(vec![]));
     let refused = tokens.rotate(&new.token_hash, &successor(), Binding::ANY).unwrap();
     assert_eq!(refused, Rotation::Refused(Refusal::Expired(token)));
-    assert_eq!(tokens.revoke_all_for_user(new.user_id), Ok(1));
+    assert_eq!(tokens.revoke_all_for_user(new.user_id).map(|receipt| receipt.tokens), Ok(1));
     assert_eq!(tokens.cleanup_expired(39), Ok(1));
 }
 
@@ -279,7 +279,7 @@ fn fill(conn: &mut PgConnection) {
     let revoked_in_the_middle = chain(conn, 3);
     let ended = chain(conn, 2);
     for hash in [&revoked_in_the_middle[1], &ended[0], &ended[1]] {
-        assert_eq!(RefreshTokenRepository::new(conn).revoke_by_hash(hash), Ok(true));
+        assert_eq!(RefreshTokenRepository::new(conn).revoke_by_hash(hash).map(TokenRevocation::is_revoked), Ok(true));
     }
     let old = chain(conn, 3);
     let idle = chain(conn, 1);
@@ -359,13 +359,18 @@ fn on_the_same_rows_both_revoke_the_same() {
         rows.iter().map(|token| (token.id, token.token_hash.clone())).chain([(Uuid::new_v4(), fresh_hash())]).collect();
     let mut counts = Vec::new();
     for (id, hash) in &everybody {
-        let (count, changes) =
-            twins.agree(|conn| reference::revoke_token_chain(conn, *id), |tokens| tokens.revoke_token_chain(*id));
+        let (count, changes) = twins.agree(
+            |conn| reference::revoke_token_chain(conn, *id),
+            |tokens| tokens.revoke_token_chain(*id).map(|receipt| receipt.tokens),
+        );
         assert_eq!(changes.len(), count);
         counts.push(count);
-        let by_id = twins.agree(|conn| reference::revoke(conn, *id), |tokens| tokens.revoke(*id));
-        let by_hash =
-            twins.agree(|conn| reference::revoke_by_hash(conn, hash.expose()), |tokens| tokens.revoke_by_hash(hash));
+        let by_id = twins
+            .agree(|conn| reference::revoke(conn, *id), |tokens| tokens.revoke(*id).map(TokenRevocation::is_revoked));
+        let by_hash = twins.agree(
+            |conn| reference::revoke_by_hash(conn, hash.expose()),
+            |tokens| tokens.revoke_by_hash(hash).map(TokenRevocation::is_revoked),
+        );
         assert_eq!(by_id, by_hash);
         assert_eq!(by_id.0, rows.iter().any(|token| token.id == *id && token.revoked_at.is_none()));
     }
@@ -373,8 +378,10 @@ fn on_the_same_rows_both_revoke_the_same() {
 
     let (user, stranger) = (rows[0].user_id, rows[14].user_id);
     for (user_id, expected) in [(user, 11), (stranger, 2), (Uuid::new_v4(), 0)] {
-        let (count, changes) = twins
-            .agree(|conn| reference::revoke_all_for_user(conn, user_id), |tokens| tokens.revoke_all_for_user(user_id));
+        let (count, changes) = twins.agree(
+            |conn| reference::revoke_all_for_user(conn, user_id),
+            |tokens| tokens.revoke_all_for_user(user_id).map(|receipt| receipt.tokens),
+        );
         assert_eq!((count, changes.len()), (expected, expected));
     }
     // A token that was rotated is left out: there the reference kills the session that was to be kept.
@@ -382,7 +389,13 @@ fn on_the_same_rows_both_revoke_the_same() {
     let mut counts = Vec::new();
     for (keep, _) in everybody.into_iter().filter(|(id, _)| !is_rotated(*id)) {
         let by_reference = |conn: &mut PgConnection| reference::revoke_all_for_user_except(conn, user, keep);
-        counts.push(twins.agree(by_reference, |tokens| tokens.revoke_all_for_user_except(user, keep)).0);
+        counts.push(
+            twins
+                .agree(by_reference, |tokens| {
+                    tokens.revoke_all_for_user_except(user, keep).map(|receipt| receipt.tokens)
+                })
+                .0,
+        );
     }
     assert_eq!(counts, [10, 10, 10, 10, 10, 11, 11]);
 }

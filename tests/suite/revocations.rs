@@ -50,7 +50,8 @@ fn two_revocations_of_a_user_and_a_login_do_not_deadlock() {
             QueryResult::Ok(login)
         })
         .unwrap();
-    let outcomes: Vec<_> = threads.take().into_iter().map(|thread| thread.join().unwrap()).collect();
+    let outcomes: Vec<_> =
+        threads.take().into_iter().map(|thread| thread.join().unwrap().map(|receipt| receipt.tokens)).collect();
     assert_eq!(outcomes, [Ok(3), Ok(0)]);
     for token in [first, last, login] {
         assert!(!is_valid(&database, &token.token_hash));
@@ -78,7 +79,7 @@ fn keeping_a_live_token_does_not_keep_its_twin() {
         let (parent, twin, kept) = fork(&mut conn);
         let keep = row(&mut conn, &kept).id;
         let revoked = if by_library {
-            RefreshTokenRepository::new(&mut conn).revoke_all_for_user_except(parent.user_id, keep).unwrap()
+            RefreshTokenRepository::new(&mut conn).revoke_all_for_user_except(parent.user_id, keep).unwrap().tokens
         } else {
             reference::revoke_all_for_user_except(&mut conn, parent.user_id, keep).unwrap()
         };

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation,
-    Successor, TokenState,
+    Successor, TokenRevocation, TokenState,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use uuid::Uuid;
@@ -71,7 +71,7 @@ fn look_ups_find_by_state() {
     let mut conn = connection();
     let hashes = chain(&mut conn, 2);
     let revoked = create(&mut conn).token_hash;
-    RefreshTokenRepository::new(&mut conn).revoke_by_hash(&revoked).unwrap();
+    assert!(RefreshTokenRepository::new(&mut conn).revoke_by_hash(&revoked).unwrap().is_revoked());
     let expired = create(&mut conn).token_hash;
     expire(&mut conn, &expired, 1);
     let unknown = fresh_hash();
@@ -171,9 +171,9 @@ fn revoking_a_chain_goes_forward_only() {
     let bystander = create(&mut conn);
     let start = row(&mut conn, &hashes[1]);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(tokens.revoke_token_chain(start.id), Ok(3));
-    assert_eq!(tokens.revoke_token_chain(start.id), Ok(0));
-    assert_eq!(tokens.revoke_token_chain(Uuid::new_v4()), Ok(0));
+    assert_eq!(tokens.revoke_token_chain(start.id).map(|receipt| receipt.tokens), Ok(3));
+    assert_eq!(tokens.revoke_token_chain(start.id).map(|receipt| receipt.tokens), Ok(0));
+    assert_eq!(tokens.revoke_token_chain(Uuid::new_v4()).map(|receipt| receipt.tokens), Ok(0));
     assert_eq!(row(&mut conn, &hashes[0]).revoked_at, None);
     for hash in &hashes[1..] {
         assert_eq!(row(&mut conn, hash).revoked_reason, Some(RevokedReason::ChainRevoked));
@@ -186,12 +186,12 @@ fn revoke_answers_whether_it_did() {
     let mut conn = connection();
     let (first, second) = (create(&mut conn), create(&mut conn));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(tokens.revoke(first.id), Ok(true));
-    assert_eq!(tokens.revoke(first.id), Ok(false));
-    assert_eq!(tokens.revoke(Uuid::new_v4()), Ok(false));
-    assert_eq!(tokens.revoke_by_hash(&second.token_hash), Ok(true));
-    assert_eq!(tokens.revoke_by_hash(&second.token_hash), Ok(false));
-    assert_eq!(tokens.revoke_by_hash(&fresh_hash()), Ok(false));
+    assert_eq!(tokens.revoke(first.id).map(TokenRevocation::is_revoked), Ok(true));
+    assert_eq!(tokens.revoke(first.id).map(TokenRevocation::is_revoked), Ok(false));
+    assert_eq!(tokens.revoke(Uuid::new_v4()).map(TokenRevocation::is_revoked), Ok(false));
+    assert_eq!(tokens.revoke_by_hash(&second.token_hash).map(TokenRevocation::is_revoked), Ok(true));
+    assert_eq!(tokens.revoke_by_hash(&second.token_hash).map(TokenRevocation::is_revoked), Ok(false));
+    assert_eq!(tokens.revoke_by_hash(&fresh_hash()).map(TokenRevocation::is_revoked), Ok(false));
     for token in [first, second] {
         let revoked = row(&mut conn, &token.token_hash);
         let state = revoked.state(revoked.created_at);
@@ -208,12 +208,12 @@ fn revoking_a_user_counts_rotated_and_expired_rows_too() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let expired = tokens.create(&of_user()).unwrap();
     let revoked = tokens.create(&of_user()).unwrap();
-    tokens.revoke(revoked.id).unwrap();
+    assert!(tokens.revoke(revoked.id).unwrap().is_revoked());
     expire(&mut conn, &expired.token_hash, 1);
     let bystander = create(&mut conn);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(tokens.revoke_all_for_user(user_id), Ok(3));
-    assert_eq!(tokens.revoke_all_for_user(user_id), Ok(0));
+    assert_eq!(tokens.revoke_all_for_user(user_id).map(|receipt| receipt.tokens), Ok(3));
+    assert_eq!(tokens.revoke_all_for_user(user_id).map(|receipt| receipt.tokens), Ok(0));
     assert_eq!(row(&mut conn, &hashes[1]).revoked_reason, Some(RevokedReason::UserRevoked));
     assert_eq!(row(&mut conn, &revoked.token_hash).revoked_reason, Some(RevokedReason::TokenRevoked));
     assert_eq!(row(&mut conn, &bystander.token_hash), bystander);
@@ -228,12 +228,16 @@ fn logging_out_the_others_keeps_one_session() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let there = tokens.create(&NewRefreshToken { user_id, ..new_token() }).unwrap();
     // The dead row of the kept session is revoked as in the reference.
-    assert_eq!(tokens.revoke_all_for_user_except(user_id, live.id), Ok(2));
+    assert_eq!(tokens.revoke_all_for_user_except(user_id, live.id).map(|receipt| receipt.tokens), Ok(2));
     assert_eq!(tokens.get_active_tokens_for_user(user_id).unwrap(), [live]);
     assert_eq!(row(&mut conn, &there.token_hash).revoked_reason, Some(RevokedReason::OthersRevoked));
     assert!(row(&mut conn, &stale.token_hash).revoked_at.is_some());
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(tokens.revoke_all_for_user_except(user_id, Uuid::new_v4()), Ok(1), "nothing is kept");
+    assert_eq!(
+        tokens.revoke_all_for_user_except(user_id, Uuid::new_v4()).map(|receipt| receipt.tokens),
+        Ok(1),
+        "nothing is kept"
+    );
 }
 
 #[test]
@@ -246,7 +250,7 @@ fn active_tokens_are_listed_newest_first() {
         RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
         hashes.push(new.token_hash);
     }
-    RefreshTokenRepository::new(&mut conn).revoke_by_hash(&hashes[0]).unwrap();
+    assert!(RefreshTokenRepository::new(&mut conn).revoke_by_hash(&hashes[0]).unwrap().is_revoked());
     expire(&mut conn, &hashes[1], 1);
     let newest = rotate(By::Library, &mut conn, &hashes[2]);
     let active = RefreshTokenRepository::new(&mut conn).get_active_tokens_for_user(user_id).unwrap();

@@ -112,12 +112,12 @@ fn library(conn: &mut PgConnection, start: DateTime<Utc>, step: &Step<Name>) -> 
                 guarded(&mut tokens, presented, &successor, bound)?
             }
         }
-        Step::RevokeTokenChain(_, token) => Answer::Count(tokens.revoke_token_chain(token.id())?).into(),
-        Step::Revoke(_, token) => Answer::Did(tokens.revoke(token.id())?).into(),
-        Step::RevokeByHash(_, token) => Answer::Did(tokens.revoke_by_hash(&token.hash())?).into(),
-        Step::RevokeAllForUser(_, user) => Answer::Count(tokens.revoke_all_for_user(user.id())?).into(),
+        Step::RevokeTokenChain(_, token) => Answer::Count(tokens.revoke_token_chain(token.id())?.tokens).into(),
+        Step::Revoke(_, token) => Answer::Did(tokens.revoke(token.id())?.is_revoked()).into(),
+        Step::RevokeByHash(_, token) => Answer::Did(tokens.revoke_by_hash(&token.hash())?.is_revoked()).into(),
+        Step::RevokeAllForUser(_, user) => Answer::Count(tokens.revoke_all_for_user(user.id())?.tokens).into(),
         Step::RevokeAllForUserExcept(_, user, keep) => {
-            Answer::Count(tokens.revoke_all_for_user_except(user.id(), keep.id())?).into()
+            Answer::Count(tokens.revoke_all_for_user_except(user.id(), keep.id())?.tokens).into()
         }
         Step::GetActiveTokensForUser(user) => {
             let tokens = tokens.get_active_tokens_for_user(user.id())?;

@@ -1,0 +1,2 @@
+DROP TABLE refresh_token_cutoffs;
+DROP TABLE refresh_token_gates;

@@ -1,0 +1,129 @@
+//! The bounds of the pooled store.
+
+use std::time::Duration;
+
+/// Two transactions that met once seldom meet again; more is for a host whose default is SERIALIZABLE.
+pub(super) const DEFAULT_CONFLICT_RETRIES: u32 = 3;
+
+/// How many connections a [`RefreshTokenStore`] keeps, and how long its calls wait.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use refresh_tokens::StoreConfig;
+///
+/// let config = StoreConfig::default().max_connections(4).lock_timeout(Duration::from_millis(500));
+/// # let _ = config;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    pub(super) max_connections: u32,
+    pub(super) pool_timeout: Duration,
+    pub(super) lock_timeout: Duration,
+    pub(super) statement_timeout: Duration,
+    pub(super) conflict_retries: u32,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            pool_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(10),
+            conflict_retries: DEFAULT_CONFLICT_RETRIES,
+        }
+    }
+}
+
+impl StoreConfig {
+    /// The most connections that are open at once; 0 counts as 1.
+    ///
+    /// Defaults to 10.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens::StoreConfig;
+    /// assert_eq!(StoreConfig::default().max_connections(10), StoreConfig::default());
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections.max(1);
+        self
+    }
+
+    /// How long a call waits for a free connection before [`Error::PoolExhausted`]; at least 1 ms.
+    ///
+    /// Defaults to 5 seconds.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens::StoreConfig;
+    /// # use std::time::Duration;
+    /// assert_eq!(StoreConfig::default().pool_timeout(Duration::from_secs(5)), StoreConfig::default());
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn pool_timeout(mut self, wait: Duration) -> Self {
+        self.pool_timeout = at_least_a_millisecond(wait);
+        self
+    }
+
+    /// How long a statement waits for a lock before [`Error::Busy`]: PostgreSQL's `lock_timeout`; at least 1 ms.
+    ///
+    /// Defaults to 2 seconds.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens::StoreConfig;
+    /// # use std::time::Duration;
+    /// assert_eq!(StoreConfig::default().lock_timeout(Duration::from_secs(2)), StoreConfig::default());
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn lock_timeout(mut self, wait: Duration) -> Self {
+        self.lock_timeout = at_least_a_millisecond(wait);
+        self
+    }
+
+    /// How long a statement runs before [`Error::Busy`]: PostgreSQL's `statement_timeout`; at least 1 ms.
+    ///
+    /// Defaults to 10 seconds. It bounds each statement, not a whole verb; a verb has few.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens::StoreConfig;
+    /// # use std::time::Duration;
+    /// assert_eq!(StoreConfig::default().statement_timeout(Duration::from_secs(10)), StoreConfig::default());
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn statement_timeout(mut self, wait: Duration) -> Self {
+        self.statement_timeout = at_least_a_millisecond(wait);
+        self
+    }
+
+    /// How often a call whose transaction ended in [`Error::Conflict`](crate::Error::Conflict) is made again, from
+    /// its start, before the error is returned.
+    ///
+    /// Defaults to 3. The server has rolled such a transaction back, so nothing happens twice.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens::StoreConfig;
+    /// assert_eq!(StoreConfig::default().conflict_retries(3), StoreConfig::default());
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn conflict_retries(mut self, retries: u32) -> Self {
+        self.conflict_retries = retries;
+        self
+    }
+}
+
+/// Zero means "for ever" to PostgreSQL and is refused by r2d2; every wait of the store is bounded.
+fn at_least_a_millisecond(wait: Duration) -> Duration {
+    wait.max(Duration::from_millis(1))
+}

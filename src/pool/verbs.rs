@@ -1,0 +1,86 @@
+//! Every verb of the repository, on the store.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::binding::Binding;
+use crate::error::Result;
+use crate::models::{NewRefreshToken, RefreshToken, Successor};
+use crate::outcome::Rotation;
+use crate::pool::RefreshTokenStore;
+use crate::receipt::{Receipt, TokenRevocation};
+use crate::redemption::{OnReuse, Redemption};
+use crate::sessions::{SessionPage, SessionQuery};
+use crate::token_hash::TokenHash;
+
+/// Gives the store each verb of the repository, on a pooled connection.
+macro_rules! pooled_verbs {
+    ($($verb:ident($($arg:ident: $type:ty),*) -> $returned:ty, $example:literal;)*) => {
+        impl RefreshTokenStore {
+            $(
+                #[doc = concat!("[`RefreshTokenRepository::", stringify!($verb), "`] on a pooled connection.")]
+                ///
+                /// # Errors
+                ///
+                /// As there.
+                ///
+                /// # Example
+                ///
+                /// ```
+                /// # use refresh_tokens_support::doc::*;
+                /// # let database = database();
+                /// # let store = store(&database);
+                /// # let token = store.create(&new_token())?;
+                #[doc = $example]
+                /// # Ok::<(), refresh_tokens::Error>(())
+                /// ```
+                pub fn $verb(&self, $($arg: $type),*) -> Result<$returned> {
+                    self.retrying(|tokens| tokens.$verb($($arg),*))
+                }
+            )*
+        }
+    };
+}
+
+pooled_verbs! {
+    create(new: &NewRefreshToken) -> RefreshToken,
+        "let token = store.create(&new_token())?;";
+    get_by_hash(hash: &TokenHash) -> Option<RefreshToken>,
+        "assert_eq!(store.get_by_hash(&token.token_hash)?.unwrap().id, token.id);";
+    get_valid_by_hash(hash: &TokenHash, binding: Binding) -> Option<RefreshToken>,
+        "assert!(store.get_valid_by_hash(&token.token_hash, refresh_tokens::Binding::user(token.user_id))?.is_some());";
+    check_token_reuse(hash: &TokenHash) -> Option<RefreshToken>,
+        "assert!(store.check_token_reuse(&token.token_hash)?.is_none());";
+    rotate(presented: &TokenHash, successor: &Successor, binding: Binding) -> Rotation,
+        "let outcome = store.rotate(&token.token_hash, &successor(), refresh_tokens::Binding::ANY)?;\nassert!(matches!(outcome, refresh_tokens::Rotation::Rotated(_)));";
+    redeem(presented: &TokenHash, successor: &Successor, binding: Binding, on_reuse: OnReuse) -> Redemption,
+        "# use refresh_tokens::{Binding, OnReuse, Redemption};\nlet outcome = store.redeem(&token.token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession)?;\nassert!(matches!(outcome, Redemption::Rotated { .. }));";
+    revoke_token_chain(token_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_token_chain(token.id)?.tokens, 1);";
+    revoke_session(session_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_session(token.session_id)?.sessions, 1);";
+    revoke_session_by_hash(presented: &TokenHash) -> Receipt,
+        "assert_eq!(store.revoke_session_by_hash(&token.token_hash)?.sessions, 1);";
+    revoke(token_id: Uuid) -> TokenRevocation,
+        "assert!(store.revoke(token.id)?.is_revoked());";
+    revoke_by_hash(hash: &TokenHash) -> TokenRevocation,
+        "assert!(store.revoke_by_hash(&token.token_hash)?.is_revoked());";
+    revoke_all_for_user(user_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_all_for_user(token.user_id)?.live, 1);";
+    revoke_all_for_user_except(user_id: Uuid, keep_token_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_all_for_user_except(token.user_id, token.id)?.tokens, 0);";
+    revoke_all_for_user_in_org(user_id: Uuid, org_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_all_for_user_in_org(token.user_id, token.active_org_id)?.live, 1);";
+    revoke_all_for_org(org_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_all_for_org(token.active_org_id)?.live, 1);";
+    revoke_all_for_everyone() -> Receipt,
+        "assert_eq!(store.revoke_all_for_everyone()?.live, 1);";
+    get_active_tokens_for_user(user_id: Uuid) -> Vec<RefreshToken>,
+        "assert_eq!(store.get_active_tokens_for_user(token.user_id)?.len(), 1);";
+    list_sessions(query: &SessionQuery) -> SessionPage,
+        "let page = store.list_sessions(&refresh_tokens::SessionQuery::of_user(token.user_id))?;\nassert_eq!(page.sessions.len(), 1);";
+    now() -> DateTime<Utc>,
+        "assert!(store.now()? > token.created_at);";
+    cleanup_expired(older_than_days: i32) -> usize,
+        "assert_eq!(store.cleanup_expired(30)?, 0);";
+}

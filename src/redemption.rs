@@ -1,0 +1,220 @@
+//! The whole exchange in one call: rotate, and answer reuse.
+
+use diesel::prelude::*;
+
+use crate::binding::Binding;
+use crate::error::Result;
+use crate::gate;
+use crate::isolation::{Scope, read_committed};
+use crate::models::{RefreshToken, Successor};
+use crate::outcome::{Refusal, Rotation};
+use crate::receipt::Receipt;
+use crate::revocation::{OfUser, chain_passes, session_passes, user_passes};
+use crate::revoked_reason::RevokedReason;
+use crate::rotation::{self, clock_timestamp};
+use crate::schema::refresh_tokens;
+use crate::token_hash::TokenHash;
+
+/// The breach response: what [`redeem`](crate::RefreshTokenRepository::redeem) ends when a token is reused.
+///
+/// # Example
+///
+/// ```
+/// assert_eq!(refresh_tokens::OnReuse::default(), refresh_tokens::OnReuse::RevokeSession);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnReuse {
+    /// The session, as [`revoke_session`](crate::RefreshTokenRepository::revoke_session) does (RFC 9700 §4.14.2).
+    #[default]
+    RevokeSession,
+    /// What descends from the reused token, as
+    /// [`revoke_token_chain`](crate::RefreshTokenRepository::revoke_token_chain) does.
+    RevokeChain,
+    /// Every session of the user, as [`revoke_all_for_user`](crate::RefreshTokenRepository::revoke_all_for_user)
+    /// does; logins that were authenticated before are refused too.
+    RevokeUser,
+    /// Nothing: the caller decides.
+    ReportOnly,
+}
+
+/// The outcome of [`redeem`](crate::RefreshTokenRepository::redeem).
+///
+/// Whatever is not `Rotated` is `invalid_grant` to the client (RFC 6749 §5.2).
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let mut conn = connection();
+/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+/// # let presented = tokens.create(&new_token())?.token_hash;
+/// use refresh_tokens::{Binding, BreachResponse, OnReuse, Redemption};
+///
+/// match tokens.redeem(&presented, &successor(), Binding::ANY, OnReuse::RevokeSession)? {
+///     Redemption::Rotated { token, .. } => println!("200, valid until {}", token.expires_at),
+///     Redemption::Reused { token, response: BreachResponse::Given(receipt), .. } => {
+///         eprintln!("alert: session {} was copied: {receipt}", token.session_id);
+///     }
+///     Redemption::Reused { .. } => println!("400 invalid_grant, once more"),
+///     Redemption::Refused(refusal) => println!("400 invalid_grant ({refusal})"),
+/// }
+/// # Ok::<(), refresh_tokens::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a refusal is an Ok value: unless you match on it, a client is let in that should not be"]
+pub enum Redemption {
+    /// It was rotated.
+    Rotated {
+        /// The successor: give its secret to the client once it is durable.
+        token: RefreshToken,
+        /// Whether it is.
+        durability: Durability,
+    },
+    /// It had been rotated already, by a request with another successor: a copy exists, or the client lost an answer.
+    Reused {
+        /// The token that was presented.
+        token: RefreshToken,
+        /// What was done about it.
+        response: BreachResponse,
+        /// Whether that will stay.
+        durability: Durability,
+    },
+    /// It was refused for another reason, which is never [`Refusal::Reused`]; nothing was changed.
+    Refused(Refusal),
+}
+
+impl Redemption {
+    /// The successor, if there is one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use refresh_tokens::{Redemption, Refusal};
+    ///
+    /// assert!(Redemption::Refused(Refusal::NotFound).rotated().is_none());
+    /// ```
+    pub fn rotated(self) -> Option<RefreshToken> {
+        match self {
+            Self::Rotated { token, .. } => Some(token),
+            _ => None,
+        }
+    }
+}
+
+/// What [`redeem`](crate::RefreshTokenRepository::redeem) did about reuse.
+///
+/// # Example
+///
+/// ```
+/// use refresh_tokens::BreachResponse;
+///
+/// /// Replays of a dead token are noise; the first one is an incident.
+/// fn is_incident(response: &BreachResponse) -> bool {
+///     *response != BreachResponse::GivenBefore
+/// }
+/// assert!(is_incident(&BreachResponse::ReportedOnly));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BreachResponse {
+    /// The policy's revocation, with what it ended; all 0 where that had ended already.
+    Given(Receipt),
+    /// None: an earlier presentation of this token had it, at [`RefreshToken::reused_at`]. Nothing was changed.
+    GivenBefore,
+    /// None, by [`OnReuse::ReportOnly`]. Nothing was changed.
+    ReportedOnly,
+}
+
+/// Whether an outcome can still be undone.
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let mut conn = connection();
+/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+/// # let presented = tokens.create(&new_token())?.token_hash;
+/// use refresh_tokens::{Binding, Durability, OnReuse, Redemption};
+///
+/// let redemption = tokens.transaction(|tx| {
+///     tx.redeem(&presented, &successor(), Binding::ANY, OnReuse::RevokeSession)
+/// })?;
+/// assert!(matches!(redemption, Redemption::Rotated { durability: Durability::UntilYourCommit, .. }));
+/// # Ok::<(), refresh_tokens::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// It is committed.
+    Committed,
+    /// It was called inside a transaction of yours: until that commits, nothing has happened, and if you roll it back
+    /// (return an `Err` from Diesel's closure), neither rotation nor breach response ever will have.
+    UntilYourCommit,
+}
+
+impl From<Scope> for Durability {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Own => Self::Committed,
+            Scope::Host => Self::UntilYourCommit,
+        }
+    }
+}
+
+/// `reason` is the caller's, if it gave one.
+pub(crate) fn redeem(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+    on_reuse: OnReuse,
+    reason: Option<RevokedReason>,
+) -> Result<Redemption> {
+    let (rotation, scope) = rotation::rotate(conn, presented, successor, binding)?;
+    let durability = scope.into();
+    Ok(match rotation {
+        Rotation::Rotated(token) => Redemption::Rotated { token, durability },
+        Rotation::Refused(Refusal::Reused(token)) => {
+            let reason = reason.unwrap_or(RevokedReason::ReuseDetected);
+            let response = respond(conn, &token, on_reuse, reason)?;
+            Redemption::Reused { token, response, durability }
+        }
+        Rotation::Refused(refusal) => Redemption::Refused(refusal),
+    })
+}
+
+fn respond(
+    conn: &mut PgConnection,
+    token: &RefreshToken,
+    on_reuse: OnReuse,
+    reason: RevokedReason,
+) -> Result<BreachResponse> {
+    if on_reuse == OnReuse::ReportOnly {
+        return Ok(BreachResponse::ReportedOnly);
+    }
+    if token.reused_at.is_some() {
+        return Ok(BreachResponse::GivenBefore);
+    }
+    read_committed(conn, |conn| {
+        gate::shut(conn, token.user_id)?;
+        if !mark_reused(conn, token)? {
+            return Ok(BreachResponse::GivenBefore);
+        }
+        let receipt = match on_reuse {
+            OnReuse::RevokeChain => chain_passes(conn, token.id, token.session_id, token.generation, reason),
+            OnReuse::RevokeUser => user_passes(conn, token.user_id, OfUser::All, reason),
+            OnReuse::RevokeSession | OnReuse::ReportOnly => session_passes(conn, token.session_id, reason),
+        }?;
+        Ok(BreachResponse::Given(receipt))
+    })
+}
+
+/// False where another presentation was first, so that replays of a dead token cost no walk over its session.
+fn mark_reused(conn: &mut PgConnection, token: &RefreshToken) -> Result<bool> {
+    let marked = diesel::update(refresh_tokens::table.find(token.id))
+        .filter(refresh_tokens::reused_at.is_null())
+        .set(refresh_tokens::reused_at.eq(clock_timestamp().nullable()))
+        .execute(conn)?;
+    // Clean-up may have deleted it meanwhile: then nobody was first.
+    Ok(marked > 0 || !diesel::select(diesel::dsl::exists(refresh_tokens::table.find(token.id))).get_result(conn)?)
+}

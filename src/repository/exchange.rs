@@ -1,0 +1,210 @@
+//! The verbs that spend a token and issue its successor, and the transaction around them.
+
+use crate::binding::Binding;
+use crate::error::{Error, Result};
+use crate::models::Successor;
+use crate::outcome::Rotation;
+use crate::redemption::{self, OnReuse, Redemption};
+use crate::repository::RefreshTokenRepository;
+use crate::rotation;
+use crate::token_hash::TokenHash;
+use crate::transaction::{self, TokenTransaction};
+
+impl RefreshTokenRepository<'_> {
+    /// Spends a presented token and issues its successor, or says why not.
+    ///
+    /// A token is rotated at most once: of two who present it, one gets a successor and the other
+    /// [`Refusal::Reused`](crate::Refusal::Reused). A refusal changes nothing; the breach response is the
+    /// caller's, with [`revoke_token_chain`](Self::revoke_token_chain). RFC 6749 §6, RFC 9700 §4.14.2.
+    ///
+    /// **Sent again** with the same successor id and hash, after [`Error::ConnectionLost`], it answers with the
+    /// successor that it had made, as long as that one is live. Of a successor that was revoked or has expired
+    /// meanwhile it says so; one that was used meanwhile did arrive, so that is reuse.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a nil id in successor or binding, or a successor's expiry that is not in the
+    /// future of the database's clock or lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY); [`Error::DuplicateId`]
+    /// and [`Error::DuplicateHash`] if another token has the successor's. The presented token can still be
+    /// rotated then.
+    ///
+    /// # Locking
+    ///
+    /// The token, if it is neither rotated nor revoked, is locked (`FOR UPDATE`) until the end of the transaction: its
+    /// own, or yours. Where it is refused, no lock is kept. Expiry is judged by the database's clock after the lock is
+    /// held. Where the successor switches the organisation, the user's gate is held, shared, and a revocation that has
+    /// shut it is waited for.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let token = tokens.create(&new_token())?;
+    /// # let (presented, user_id) = (token.token_hash, token.user_id);
+    /// # let (new_id, new_hash, expires_at) = (uuid::Uuid::new_v4(), fresh_hash(), in_days(30));
+    /// use refresh_tokens::{Binding, Refusal, Rotation, Successor};
+    ///
+    /// match tokens.rotate(&presented, &Successor::new(new_id, new_hash, expires_at), Binding::user(user_id))? {
+    ///     Rotation::Rotated(token) => println!("the session lives until {}", token.expires_at),
+    ///     Rotation::Refused(Refusal::Reused(stale)) => println!("reuse in session {}", stale.session_id),
+    ///     Rotation::Refused(_) => println!("invalid_grant"),
+    /// }
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    ///
+    /// # Example: the answer was lost
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let presented = tokens.create(&new_token())?.token_hash;
+    /// # use refresh_tokens::Binding;
+    /// let successor = successor();
+    /// let lost = tokens.rotate(&presented, &successor, Binding::ANY)?;
+    /// let again = tokens.rotate(&presented, &successor, Binding::ANY)?;
+    /// assert_eq!(lost, again);
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
+        rotation::rotate(self.conn, presented, successor, binding).map(|(rotation, _)| rotation)
+    }
+
+    /// The whole exchange: [`rotate`](Self::rotate), and where the token was reused, the breach response.
+    ///
+    /// Detection and response cannot be torn apart by a caller that forgets one, or rolls it back by an `Err`. The
+    /// response is given once for each token ([`reused_at`](crate::RefreshToken::reused_at)): replays of a dead token are answered
+    /// with [`BreachResponse::GivenBefore`](crate::BreachResponse::GivenBefore) and cost one look-up, however long the
+    /// session's history, and cannot be used to log a user out for ever. RFC 9700 §4.14.2.
+    ///
+    /// Inside a transaction of yours it is a part of that: the outcome says
+    /// [`Durability::UntilYourCommit`](crate::Durability::UntilYourCommit), and a rollback undoes the response, too. So
+    /// hand out nothing before your COMMIT, and return `Ok` from the closure where it reports reuse.
+    ///
+    /// # Errors
+    ///
+    /// As [`rotate`](Self::rotate). Where a response is due, also
+    /// [`Error::IsolationTooHigh`] inside a transaction of yours above READ COMMITTED; without such a transaction, an
+    /// error in the response leaves it to the next presentation of the token.
+    ///
+    /// # Locking
+    ///
+    /// As [`rotate`](Self::rotate); then, holding nothing of that, as the revocation that is the response.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let token = tokens.create(&new_token())?;
+    /// # let (presented, user_id) = (token.token_hash, token.user_id);
+    /// use refresh_tokens::{Binding, BreachResponse, OnReuse, Redemption};
+    ///
+    /// let thief = tokens.redeem(&presented, &successor(), Binding::user(user_id), OnReuse::RevokeSession)?;
+    /// assert!(matches!(thief, Redemption::Rotated { .. }));
+    ///
+    /// let owner = tokens.redeem(&presented, &successor(), Binding::user(user_id), OnReuse::RevokeSession)?;
+    /// let Redemption::Reused { response: BreachResponse::Given(receipt), .. } = owner else { panic!() };
+    /// assert_eq!(receipt.live, 1, "the thief's token is dead");
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn redeem(
+        &mut self,
+        presented: &TokenHash,
+        successor: &Successor,
+        binding: Binding,
+        on_reuse: OnReuse,
+    ) -> Result<Redemption> {
+        redemption::redeem(self.conn, presented, successor, binding, on_reuse, self.reason)
+    }
+
+    /// Runs a closure in a transaction, so that a rotation and the host's own writes stand or fall together.
+    ///
+    /// COMMIT if it returns `Ok`, ROLLBACK if it returns `Err`; a savepoint if a transaction is open. `?` works on
+    /// the host's Diesel queries; for an error type of the host's own, see [`transaction_with`](Self::transaction_with).
+    ///
+    /// # Errors
+    ///
+    /// What the closure returns; [`Error::Aborted`] if it returned `Ok` although a statement had failed.
+    ///
+    /// # Locking
+    ///
+    /// What the verbs in it lock stays locked to its end, so keep it short.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # diesel::sql_query("CREATE TABLE audit (token_id uuid)").execute(&mut *conn)?;
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let presented = tokens.create(&new_token())?.token_hash;
+    /// # let successor = successor();
+    /// use diesel::sql_types::Uuid;
+    /// use refresh_tokens::Binding;
+    ///
+    /// let rotated = tokens.transaction(|tx| {
+    ///     let Some(locked) = tx.get_valid_for_rotation(&presented, Binding::ANY)? else { return Ok(None) };
+    ///     let token = locked.rotate_to(&successor)?;
+    ///     diesel::sql_query("INSERT INTO audit VALUES ($1)")
+    ///         .bind::<Uuid, _>(token.id)
+    ///         .execute(tx.connection())?;
+    ///     Ok(Some(token))
+    /// })?;
+    /// assert!(rotated.is_some());
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn transaction<T>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
+        self.transaction_with(work)
+    }
+
+    /// [`transaction`](Self::transaction) with an error type of the host's own.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Locking
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let user_id = tokens.create(&new_token())?.user_id;
+    /// #[derive(Debug)]
+    /// enum AppError {
+    ///     Tokens(refresh_tokens::Error),
+    ///     Suspended,
+    /// }
+    ///
+    /// impl From<refresh_tokens::Error> for AppError {
+    ///     fn from(error: refresh_tokens::Error) -> Self {
+    ///         Self::Tokens(error)
+    ///     }
+    /// }
+    ///
+    /// let outcome = tokens.transaction_with(|tx| {
+    ///     tx.revoke_all_for_user(user_id)?;
+    ///     Err::<(), _>(AppError::Suspended)
+    /// });
+    /// assert!(matches!(outcome, Err(AppError::Suspended)));
+    /// assert_eq!(tokens.get_active_tokens_for_user(user_id)?.len(), 1, "all was rolled back");
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn transaction_with<T, E>(
+        &mut self,
+        work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        transaction::run(self.conn, self.reason, work)
+    }
+}

@@ -1,0 +1,78 @@
+//! The verbs that list what a user has.
+
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use crate::error::Result;
+use crate::input::not_nil;
+use crate::models::RefreshToken;
+use crate::repository::RefreshTokenRepository;
+use crate::rotation::has_not_expired;
+use crate::schema::refresh_tokens;
+use crate::sessions::{self, SessionPage, SessionQuery};
+
+impl RefreshTokenRepository<'_> {
+    /// Lists the tokens of a user that are valid now, newest first: one for each live session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for the nil UUID.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let user_id = tokens.create(&new_token())?.user_id;
+    /// for token in tokens.get_active_tokens_for_user(user_id)? {
+    ///     println!("session {} in org {}, last used {}", token.session_id, token.active_org_id, token.created_at);
+    /// }
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn get_active_tokens_for_user(&mut self, user_id: Uuid) -> Result<Vec<RefreshToken>> {
+        not_nil("user_id", user_id)?;
+        let active = refresh_tokens::table
+            .filter(refresh_tokens::user_id.eq(user_id))
+            .filter(refresh_tokens::revoked_at.is_null())
+            .filter(refresh_tokens::rotated_to.is_null())
+            .filter(has_not_expired())
+            .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
+            .select(RefreshToken::as_select())
+            .load(self.conn)?;
+        Ok(active)
+    }
+
+    /// Lists the sessions of a user, newest first, page by page: for the page where a user sees their devices, or an audit.
+    ///
+    /// One entry for each session, without a hash. Join your own table of devices by
+    /// [`Session::session_id`](crate::Session::session_id).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let user_id = tokens.create(&new_token())?.user_id;
+    /// use refresh_tokens::SessionQuery;
+    ///
+    /// let mut query = SessionQuery::of_user(user_id).limit(20);
+    /// loop {
+    ///     let page = tokens.list_sessions(&query)?;
+    ///     for session in page.sessions {
+    ///         println!("{} in org {}, last seen {:?}", session.session_id, session.active_org_id, session.last_rotated_at);
+    ///     }
+    ///     let Some(next) = page.next else { break };
+    ///     query = query.after(next);
+    /// }
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn list_sessions(&mut self, query: &SessionQuery) -> Result<SessionPage> {
+        sessions::list(self.conn, query)
+    }
+}

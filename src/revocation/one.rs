@@ -1,0 +1,55 @@
+//! Revocation of one token: of the row, not of what descends from it.
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use uuid::Uuid;
+
+use crate::error::Result;
+use crate::isolation::{Failure, Isolation, Scope, sees_what_is_committed, transaction};
+use crate::receipt::TokenRevocation;
+use crate::revoked_reason::RevokedReason;
+use crate::rotation::clock_timestamp;
+use crate::schema::refresh_tokens;
+use crate::token_hash::TokenHash;
+
+pub(crate) fn by_id(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReason) -> Result<TokenRevocation> {
+    revoke(conn, || Box::new(refresh_tokens::id.eq(token_id)), reason)
+}
+
+pub(crate) fn by_hash(conn: &mut PgConnection, hash: &TokenHash, reason: RevokedReason) -> Result<TokenRevocation> {
+    revoke(conn, || Box::new(refresh_tokens::token_hash.eq(hash)), reason)
+}
+
+type Which<'a> = Box<dyn BoxableExpression<refresh_tokens::table, Pg, SqlType = Bool> + 'a>;
+
+fn revoke<'a>(
+    conn: &mut PgConnection,
+    which: impl Fn() -> Which<'a>,
+    reason: RevokedReason,
+) -> Result<TokenRevocation> {
+    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+        let revoked: Option<(Option<Uuid>, Uuid)> = diesel::update(refresh_tokens::table.filter(which()))
+            .filter(refresh_tokens::revoked_at.is_null())
+            .set((
+                refresh_tokens::revoked_at.eq(clock_timestamp().nullable()),
+                refresh_tokens::revoked_reason.eq(reason),
+            ))
+            .returning((refresh_tokens::rotated_to, refresh_tokens::session_id))
+            .get_result(conn)
+            .optional()?;
+        Ok(match revoked {
+            Some((None, session_id)) => TokenRevocation::SessionEnded { session_id },
+            Some((Some(_), session_id)) => TokenRevocation::SessionGoesOn { session_id },
+            None => {
+                let seen = refresh_tokens::table.filter(which()).select(refresh_tokens::id);
+                if scope == Scope::Host && seen.first::<Uuid>(conn).optional()?.is_none() {
+                    // It may have been committed since the host's snapshot.
+                    sees_what_is_committed(conn)?;
+                }
+                TokenRevocation::Unchanged
+            }
+        })
+    });
+    outcome.map_err(Failure::into_error)
+}

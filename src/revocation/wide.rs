@@ -1,0 +1,113 @@
+//! Revocation of an organisation, or of everybody: more rows than one transaction should hold locked.
+//!
+//! First the cutoff, in a transaction that shuts every gate: what logs in later is none of its business, and what
+//! logged in before is committed. Then the table is walked in windows, each a short transaction that waits for nobody
+//! while it holds a lock, until a whole walk has seen no token that could still be rotated.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use uuid::Uuid;
+
+use crate::error::{Error, Result, Wait};
+use crate::gate::{self, Cutoff};
+use crate::isolation::read_committed;
+use crate::receipt::Receipt;
+use crate::revocation::{MAX_PASSES, count};
+use crate::revoked_reason::RevokedReason;
+use crate::schema::refresh_tokens;
+
+/// Rows that one statement looks at: a few milliseconds, also where all of them are revoked.
+const WINDOW: i64 = 2_000;
+
+#[derive(QueryableByName)]
+struct Window {
+    #[diesel(sql_type = BigInt)]
+    seen: i64,
+    #[diesel(sql_type = BigInt)]
+    tokens: i64,
+    #[diesel(sql_type = BigInt)]
+    live: i64,
+    #[diesel(sql_type = BigInt)]
+    sessions: i64,
+    /// One that was seen, and that somebody else has locked.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    skipped: Option<Uuid>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    last_session_id: Option<Uuid>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    last_generation: Option<i32>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    last_id: Option<Uuid>,
+}
+
+/// Where the next window begins: after this session, generation and id.
+type Place = (Uuid, i32, Uuid);
+
+/// The tokens of an organisation, or all of them.
+pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: RevokedReason) -> Result<Receipt> {
+    let cutoff = read_committed(conn, |conn| {
+        gate::shut_all(conn)?;
+        gate::cut_off(conn, org_id.map_or(Cutoff::Everyone, Cutoff::Org))
+    })?;
+    let mut receipt = Receipt::default();
+    for _ in 0..MAX_PASSES {
+        let Walk { seen, skipped } = walk(conn, org_id, reason, cutoff, &mut receipt)?;
+        if !seen {
+            return Ok(receipt);
+        }
+        if let Some(token_id) = skipped {
+            wait_for(conn, token_id)?;
+        }
+    }
+    Err(Error::Busy(Wait::Births))
+}
+
+struct Walk {
+    /// Whether any token was seen that could still be rotated.
+    seen: bool,
+    skipped: Option<Uuid>,
+}
+
+fn walk(
+    conn: &mut PgConnection,
+    org_id: Option<Uuid>,
+    reason: RevokedReason,
+    cutoff: DateTime<Utc>,
+    receipt: &mut Receipt,
+) -> Result<Walk> {
+    let mut walk = Walk { seen: false, skipped: None };
+    let mut place: Place = (Uuid::nil(), i32::MIN, Uuid::nil());
+    loop {
+        let window: Window = read_committed(conn, |conn| {
+            Ok(sql_query(include_str!("../sql/revoke_window.sql"))
+                .bind::<Text, _>(reason)
+                .bind::<BigInt, _>(WINDOW)
+                .bind::<SqlUuid, _>(place.0)
+                .bind::<Integer, _>(place.1)
+                .bind::<SqlUuid, _>(place.2)
+                .bind::<Nullable<SqlUuid>, _>(org_id)
+                .bind::<Timestamptz, _>(cutoff)
+                .get_result(conn)?)
+        })?;
+        receipt.tokens += count(window.tokens);
+        receipt.live += count(window.live);
+        receipt.sessions += count(window.sessions);
+        walk.seen |= window.seen > 0;
+        walk.skipped = walk.skipped.or(window.skipped);
+        match (window.last_session_id, window.last_generation, window.last_id) {
+            (Some(session_id), Some(generation), Some(id)) => place = (session_id, generation, id),
+            _ => return Ok(walk),
+        }
+    }
+}
+
+/// Returns when nobody else has the token locked, in a transaction that holds nothing else.
+fn wait_for(conn: &mut PgConnection, token_id: Uuid) -> Result<()> {
+    read_committed(conn, |conn| {
+        let token = refresh_tokens::table.find(token_id).select(refresh_tokens::id);
+        token.for_update().first::<Uuid>(conn).optional()?;
+        Ok(())
+    })
+}
