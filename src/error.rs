@@ -66,12 +66,12 @@ pub enum Error {
     /// A wait reached its bound; the transaction was rolled back.
     ///
     /// You meet it under contention for one token or user, or when the server is overloaded.
-    #[error("gave up {0}: nothing was changed, try again")]
+    #[error("gave up {0}: rolled back, try again")]
     Busy(Wait),
 
     /// The server chose this transaction as the victim of a deadlock, or could not serialize it
     /// (REPEATABLE READ and SERIALIZABLE); it was rolled back.
-    #[error("the server gave way to a concurrent transaction: nothing was changed, run the whole transaction again")]
+    #[error("the server gave way to a concurrent transaction: rolled back, run the whole transaction again")]
     Conflict,
 
     /// No pooled connection became free in time.
@@ -159,7 +159,7 @@ pub enum Error {
 /// ```
 /// use refresh_tokens::{Error, Wait};
 ///
-/// assert_eq!(Error::Busy(Wait::Lock).to_string(), "gave up waiting for a row lock: nothing was changed, try again");
+/// assert_eq!(Error::Busy(Wait::Lock).to_string(), "gave up waiting for a row lock: rolled back, try again");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -210,8 +210,10 @@ impl Error {
     /// Whether the change may have been committed although the call failed.
     ///
     /// True for [`ConnectionLost`](Self::ConnectionLost) alone. Every other error means that the verb changed
-    /// nothing, but for [`cleanup_expired`](crate::RefreshTokenRepository::cleanup_expired), whose earlier batches
-    /// stay deleted.
+    /// nothing, but for those that go step by step: of
+    /// [`cleanup_expired`](crate::RefreshTokenRepository::cleanup_expired),
+    /// [`revoke_all_for_org`](crate::RefreshTokenRepository::revoke_all_for_org) and
+    /// [`revoke_all_for_everyone`](crate::RefreshTokenRepository::revoke_all_for_everyone) the earlier steps stay.
     ///
     /// # Example
     ///

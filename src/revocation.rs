@@ -9,9 +9,10 @@ pub(crate) mod wide;
 
 use std::collections::HashSet;
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, Wait};
@@ -20,6 +21,7 @@ use crate::isolation::read_committed;
 use crate::receipt::Receipt;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
+use crate::token_hash::TokenHash;
 
 /// How many passes a revocation makes before it gives up with [`Error::Busy`] and [`Wait::Births`].
 ///
@@ -76,13 +78,29 @@ pub(crate) fn chain_passes(
 
 /// All tokens of a session.
 pub(crate) fn revoke_session(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
+    revoke_session_of(conn, Box::new(refresh_tokens::session_id.eq(session_id)), reason)
+}
+
+/// All tokens of the session that a presented token belongs to, whatever its state.
+pub(crate) fn revoke_session_by_hash(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    reason: RevokedReason,
+) -> Result<Receipt> {
+    revoke_session_of(conn, Box::new(refresh_tokens::token_hash.eq(presented)), reason)
+}
+
+/// Which tokens a statement is about.
+pub(crate) type Which<'a> = Box<dyn BoxableExpression<refresh_tokens::table, Pg, SqlType = Bool> + 'a>;
+
+fn revoke_session_of(conn: &mut PgConnection, any_token: Which<'_>, reason: RevokedReason) -> Result<Receipt> {
     read_committed(conn, |conn| {
-        let owner = refresh_tokens::table
-            .filter(refresh_tokens::session_id.eq(session_id))
-            .select(refresh_tokens::user_id)
-            .first::<Uuid>(conn)
+        let session = refresh_tokens::table
+            .filter(any_token)
+            .select((refresh_tokens::user_id, refresh_tokens::session_id))
+            .first::<(Uuid, Uuid)>(conn)
             .optional()?;
-        let Some(user_id) = owner else { return Ok(Receipt::default()) };
+        let Some((user_id, session_id)) = session else { return Ok(Receipt::default()) };
         gate::shut(conn, user_id)?;
         session_passes(conn, session_id, reason)
     })

@@ -29,7 +29,7 @@ diesel::table! {
         generation -> Int4,
         /// Mutable once, with `rotated_to`: when the token was rotated.
         rotated_at -> Nullable<Timestamptz>,
-        /// Immutable. When the session began: `created_at` of its first token. A successor inherits it.
+        /// Immutable. When the session began: when the user was authenticated, if that was told, or else when its first token was written. A successor inherits it.
         session_started_at -> Timestamptz,
         /// Mutable once, from NULL: when the breach response to the token's reuse was given.
         reused_at -> Nullable<Timestamptz>,

@@ -39,7 +39,8 @@ pub struct Session {
     pub user_id: Uuid,
     /// The organisation that it acts for, or did last.
     pub active_org_id: Uuid,
-    /// When it began (UTC).
+    /// When it began (UTC): when the user was authenticated, if
+    /// [`NewSession::authenticated_at`](crate::NewSession::authenticated_at) said so, or else at its first token.
     pub started_at: DateTime<Utc>,
     /// When its newest token was made by a rotation (UTC); `None` while the first one is unused.
     pub last_rotated_at: Option<DateTime<Utc>>,

@@ -66,6 +66,6 @@ COMMENT ON COLUMN refresh_tokens.generation IS
 COMMENT ON COLUMN refresh_tokens.rotated_at IS
     'Mutable once, with `rotated_to`: when the token was rotated.';
 COMMENT ON COLUMN refresh_tokens.session_started_at IS
-    'Immutable. When the session began: `created_at` of its first token. A successor inherits it.';
+    'Immutable. When the session began: when the user was authenticated, if that was told, or else when its first token was written. A successor inherits it.';
 COMMENT ON COLUMN refresh_tokens.reused_at IS
     'Mutable once, from NULL: when the breach response to the token''s reuse was given.';

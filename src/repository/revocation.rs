@@ -6,9 +6,8 @@ use crate::error::Result;
 use crate::input::not_nil;
 use crate::receipt::{Receipt, TokenRevocation};
 use crate::repository::RefreshTokenRepository;
-use crate::revocation::{OfUser, one, revoke_chain, revoke_session, revoke_user, wide};
+use crate::revocation::{OfUser, one, revoke_chain, revoke_session, revoke_session_by_hash, revoke_user, wide};
 use crate::revoked_reason::RevokedReason;
-use crate::rotation;
 use crate::token_hash::TokenHash;
 
 impl RefreshTokenRepository<'_> {
@@ -106,11 +105,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
-        let reason = self.reason_or(RevokedReason::SessionRevoked);
-        crate::isolation::read_committed(self.conn, |conn| match rotation::find(conn, presented)? {
-            Some(token) => revoke_session(conn, token.session_id, reason),
-            None => Ok(Receipt::default()),
-        })
+        revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
     }
 
     /// Revokes one token by its id.

@@ -1,13 +1,12 @@
 //! Revocation of one token: of the row, not of what descends from it.
 
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use uuid::Uuid;
 
 use crate::error::Result;
 use crate::isolation::{Failure, Isolation, Scope, sees_what_is_committed, transaction};
 use crate::receipt::TokenRevocation;
+use crate::revocation::Which;
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::clock_timestamp;
 use crate::schema::refresh_tokens;
@@ -20,8 +19,6 @@ pub(crate) fn by_id(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReas
 pub(crate) fn by_hash(conn: &mut PgConnection, hash: &TokenHash, reason: RevokedReason) -> Result<TokenRevocation> {
     revoke(conn, || Box::new(refresh_tokens::token_hash.eq(hash)), reason)
 }
-
-type Which<'a> = Box<dyn BoxableExpression<refresh_tokens::table, Pg, SqlType = Bool> + 'a>;
 
 fn revoke<'a>(
     conn: &mut PgConnection,

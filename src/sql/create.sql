@@ -1,6 +1,6 @@
 -- create: writes the first token of a session, unless it would be born expired or its login is no longer good.
 -- Of the cutoffs, that of the user, of the organisation, of the user in it, and of everybody count; the nil UUID is all.
--- created_at and session_started_at are one reading of the clock.
+-- The session begins with the authentication: a switch of organisation later on is judged by that instant, too.
 WITH request AS MATERIALIZED (
     SELECT $1::uuid AS id, $2::uuid AS user_id, $3::text AS token_hash, $4::uuid AS active_org_id,
         $5::timestamptz AS expires_at, $6::timestamptz AS session_expires_at, $7::timestamptz AS authenticated_at,
@@ -24,7 +24,7 @@ written AS (
     INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, created_at,
         session_expires_at, session_started_at)
     SELECT id, user_id, token_hash, active_org_id, least(expires_at, session_expires_at), now,
-        session_expires_at, now
+        session_expires_at, coalesce(authenticated_at, now)
     FROM judged
     WHERE least(expires_at, session_expires_at) > now
         AND coalesce(authenticated_at <= now, true)

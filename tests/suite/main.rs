@@ -4,6 +4,8 @@
 
 mod adoption;
 mod common;
+mod contention;
+mod cutoffs;
 mod flaws;
 mod guest;
 mod input;
@@ -12,8 +14,10 @@ mod lost_answers;
 mod migrations;
 mod model;
 mod plans;
+mod redeem;
 mod reference;
 mod revocations;
 mod secrets;
+mod sessions;
 mod store;
 mod verbs;

@@ -1,8 +1,6 @@
 //! Revocations beside each other, beside logins, and of sessions that a race has forked.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -36,14 +34,11 @@ fn two_revocations_of_a_user_and_a_login_do_not_deadlock() {
     let login = conn
         .transaction(|conn| {
             reference::get_valid_for_rotation(conn, last.token_hash.expose(), None)?;
-            let pid = Arc::new(AtomicI32::new(0));
-            let pid_of_first = Arc::clone(&pid);
             threads.borrow_mut().push(race::start_blocked(&database, holder, move |conn| {
-                pid_of_first.store(race::pid(conn), Ordering::SeqCst);
                 RefreshTokenRepository::new(conn).revoke_all_for_user(user_id)
             }));
             let login = log_in(&mut database.connect(), user_id, "11111111-0000-4000-8000-000000000000");
-            let first_revocation = pid.load(Ordering::SeqCst);
+            let first_revocation = threads.borrow()[0].pid;
             threads.borrow_mut().push(race::start_blocked(&database, first_revocation, move |conn| {
                 RefreshTokenRepository::new(conn).revoke_all_for_user(user_id)
             }));

@@ -45,6 +45,21 @@ pub fn wait_until(conn: &mut PgConnection, instant: DateTime<Utc>) {
     }
 }
 
+/// Work on a connection of its own that waits for another one's lock.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    /// Its server process.
+    pub pid: i32,
+    thread: JoinHandle<T>,
+}
+
+impl<T> Waiting<T> {
+    /// What it returned.
+    pub fn join(self) -> std::thread::Result<T> {
+        self.thread.join()
+    }
+}
+
 /// A thread that runs `work` on a connection of its own, and is known to wait for a lock of `blocker`.
 ///
 /// # Panics
@@ -54,7 +69,7 @@ pub fn start_blocked<T: Send + 'static>(
     database: &Database,
     blocker: i32,
     work: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
-) -> JoinHandle<T> {
+) -> Waiting<T> {
     let mut conn = database.connect();
     let blocked = pid(&mut conn);
     let thread = std::thread::spawn(move || work(&mut conn));
@@ -64,9 +79,31 @@ pub fn start_blocked<T: Send + 'static>(
         let blockers: Vec<i32> =
             diesel::select(sql::pg_blocking_pids(blocked)).get_result(&mut observer).expect("the server answers");
         if blockers.contains(&blocker) {
-            return thread;
+            return Waiting { pid: blocked, thread };
         }
         assert!(!thread.is_finished(), "it ended instead of waiting for the lock");
         assert!(started.elapsed() < LIMIT, "it did not come to wait for the lock");
     }
+}
+
+/// Runs `hold` in a transaction; while that is open, `work` runs on a connection of its own and is known to wait for it.
+/// Then COMMIT. What both answered.
+///
+/// # Panics
+///
+/// As [`start_blocked`].
+pub fn wait_for_commit<A, B: Send + 'static>(
+    database: &Database,
+    hold: impl FnOnce(&mut PgConnection) -> A,
+    work: impl FnOnce(&mut PgConnection) -> B + Send + 'static,
+) -> (A, B) {
+    let mut conn = database.connect();
+    let holder = pid(&mut conn);
+    let (held, waiting) = conn
+        .transaction(|conn| {
+            let held = hold(conn);
+            QueryResult::Ok((held, start_blocked(database, holder, work)))
+        })
+        .expect("it commits");
+    (held, waiting.join().expect("no panic"))
 }

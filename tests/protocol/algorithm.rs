@@ -1,0 +1,87 @@
+//! The protocol as a set of cures, each of which can be taken out to see what it is for.
+
+use crate::database::Backend;
+
+/// Something that the protocol does, and that it would be wrong without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cure {
+    /// A rotation locks its predecessor and writes in one transaction, only if the predecessor is still fresh.
+    RotationInOneTransaction,
+    /// A refused rotation gives back the lock that a failed re-check left behind.
+    RefusalRollsBack,
+    /// A revocation makes more than one pass.
+    RepeatedPasses,
+    /// A revocation ends with a pass that saw nothing, not with one that changed nothing.
+    UntilNoneIsSeen,
+    /// A chain is a session from a generation on, not what links lead to.
+    ChainByGeneration,
+    /// Where a chain starts is read before the first pass, not in each.
+    StartReadOnce,
+    /// A login that says when its user was authenticated is compared with the cutoffs.
+    LoginJudged,
+    /// Such a login passes the gate first.
+    LoginPassesGate,
+    /// A switch of organisation passes the gate.
+    SwitchPassesGate,
+    /// It does not wait for the gate, because it has locked a token.
+    SwitchDoesNotWait,
+    /// It is compared with the cutoffs.
+    SwitchJudged,
+    /// A session began when its user was authenticated, where the login told that, and not when it was inserted.
+    SessionBeginsAtAuthentication,
+    /// A revocation of many tokens shuts the gate before anything else.
+    RevocationShutsGate,
+    /// Who shuts all gates does it in one order.
+    GatesInOrder,
+    /// The walk over the table meets a predecessor before its successor.
+    PredecessorFirst,
+    /// A walk counts what it saw, not what it could lock.
+    WalkCountsSkipped,
+    /// Clean-up does not wait for tokens that somebody has locked.
+    CleanUpSkipsLocked,
+    /// `rotated_to` has no foreign key with ON DELETE SET NULL.
+    NoForeignKey,
+}
+
+/// The protocol, without the cures that are named.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Algorithm {
+    missing: &'static [Cure],
+}
+
+impl Algorithm {
+    pub(crate) const COMPLETE: Self = Self::without(&[]);
+
+    /// The reference inside a transaction of its caller's, which its docstrings ask for.
+    pub(crate) const REFERENCE: Self = Self::without(REFERENCE_IN_AUTOCOMMIT.split_at(1).1);
+
+    /// The reference in autocommit, which its code allows.
+    pub(crate) const REFERENCE_IN_AUTOCOMMIT: Self = Self::without(REFERENCE_IN_AUTOCOMMIT);
+
+    pub(crate) const fn without(missing: &'static [Cure]) -> Self {
+        Self { missing }
+    }
+
+    pub(crate) fn has(self, cure: Cure) -> bool {
+        !self.missing.contains(&cure)
+    }
+
+    /// The gate that a client shuts next, of all; or, without the cure, in an order of its own.
+    pub(crate) fn next_gate(self, me: Backend, shut: usize, gates: usize) -> usize {
+        if self.has(Cure::GatesInOrder) || me.is_multiple_of(2) { shut } else { gates - 1 - shut }
+    }
+}
+
+const REFERENCE_IN_AUTOCOMMIT: &[Cure] = &[
+    Cure::RotationInOneTransaction,
+    Cure::RepeatedPasses,
+    Cure::ChainByGeneration,
+    Cure::StartReadOnce,
+    Cure::LoginJudged,
+    Cure::LoginPassesGate,
+    Cure::SwitchPassesGate,
+    Cure::SwitchJudged,
+    Cure::SessionBeginsAtAuthentication,
+    Cure::RevocationShutsGate,
+    Cure::CleanUpSkipsLocked,
+];

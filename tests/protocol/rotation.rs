@@ -1,0 +1,202 @@
+//! Rotation, with the switch of organisation and the answer to reuse; and logins, the other births.
+
+use crate::algorithm::Cure;
+use crate::client::{At, Outcome, Then, Turn};
+use crate::database::{GateLock, Org, Row, Scope, Token};
+use crate::verb::Verb;
+
+impl Turn<'_> {
+    fn exchange(&self) -> (Token, Token) {
+        self.verb.exchange().unwrap_or_else(|| unreachable!("{:?} presents no token", self.verb))
+    }
+
+    fn switches_to(&self) -> Option<Org> {
+        match self.verb {
+            Verb::Rotate { org, .. } => org,
+            _ => None,
+        }
+    }
+
+    /// The token that this transaction has locked.
+    fn presented(&self) -> Row {
+        let (presented, _) = self.exchange();
+        let row = self.database.read(self.me, presented);
+        *row.unwrap_or_else(|| unreachable!("{presented:?} is locked and gone"))
+    }
+
+    /// `SELECT … FOR UPDATE` of the presented token, if it is neither rotated nor revoked.
+    pub(crate) fn lock_presented(&mut self) {
+        let (presented, _) = self.exchange();
+        let find = |turn: &Self| {
+            let row = turn.database.read(turn.me, presented).filter(|row| row.is_live());
+            row.map(|row| row.token).into_iter().collect()
+        };
+        let Some(statement) = self.lock_rows(true, find, Row::is_live) else { return };
+        self.client.at = if statement.locked.is_empty() {
+            At::ReadWhyNot
+        } else if !self.has(Cure::RotationInOneTransaction) {
+            self.database.commit(self.me);
+            At::InsertSuccessor
+        } else if self.switches_to().is_none_or(|org| org == self.presented().org) {
+            At::WriteSuccessor
+        } else if self.has(Cure::SwitchPassesGate) {
+            At::PassGateToSwitch
+        } else if self.has(Cure::SwitchJudged) {
+            At::JudgeSwitch
+        } else {
+            At::WriteSuccessor
+        };
+    }
+
+    /// A plain read: what makes a token spent never changes back.
+    pub(crate) fn read_why_not(&mut self) {
+        let (presented, successor) = self.exchange();
+        let then = match self.database.read(self.me, presented) {
+            Some(row) if row.rotated_to == Some(successor) => Then::Repeat,
+            Some(row) if row.rotated_to.is_some() => self.after_reuse(),
+            Some(row) if row.revoked => Then::Finish(Outcome::AlreadyRevoked),
+            _ => Then::Finish(Outcome::NotFound),
+        };
+        self.client.at = match then {
+            Then::Respond if !self.has(Cure::RefusalRollsBack) => self.algorithm.breach_response(),
+            _ => At::Rollback(then),
+        };
+    }
+
+    /// A mark says that the breach response has been given.
+    fn after_reuse(&self) -> Then {
+        let (presented, _) = self.exchange();
+        let is_marked = self.database.read(self.me, presented).is_some_and(|row| row.reused);
+        match self.verb {
+            Verb::Redeem { .. } if !is_marked => Then::Respond,
+            _ => Then::Finish(Outcome::Reused),
+        }
+    }
+
+    /// The same request again: its successor is the answer while it is live. Locked FOR SHARE, here as if exclusively.
+    pub(crate) fn lock_made(&mut self) {
+        let (presented, successor) = self.exchange();
+        let find = |turn: &Self| turn.database.read(turn.me, successor).map(|row| row.token).into_iter().collect();
+        if self.lock_rows(true, find, |_| true).is_none() {
+            return;
+        }
+        let spent_is_revoked = self.database.read(self.me, presented).is_some_and(|row| row.revoked);
+        self.client.at = At::Commit(match self.database.read(self.me, successor) {
+            Some(made) if made.rotated_to.is_some() => self.after_reuse(),
+            Some(made) if made.revoked || spent_is_revoked => Then::Finish(Outcome::AlreadyRevoked),
+            Some(made) if self.database.has_expired(made) => Then::Finish(Outcome::Expired),
+            Some(_) => Then::Finish(Outcome::Rotated),
+            None => self.after_reuse(),
+        });
+    }
+
+    /// `FOR SHARE SKIP LOCKED`: whoever has shut the gate may be waiting for the token that is locked here.
+    pub(crate) fn pass_gate_to_switch(&mut self) {
+        let gate = self.gate();
+        self.client.at = if self.database.gate_is_free(self.me, gate, GateLock::Pass) {
+            self.database.lock_gate(self.me, gate, GateLock::Pass);
+            if self.has(Cure::SwitchJudged) { At::JudgeSwitch } else { At::WriteSuccessor }
+        } else {
+            At::Rollback(Then::PassGateFirst)
+        };
+    }
+
+    /// Whether the organisation, or the user in it, was cut off since the session began.
+    pub(crate) fn judge_switch(&mut self) {
+        let row = self.presented();
+        let scopes = self.switches_to().map(|org| [Scope::Org(org), Scope::Member(row.user, org)]);
+        let since = row.session_started_at;
+        let is_cut_off = scopes.is_some_and(|scopes| self.database.is_cut_off(self.me, &scopes, since));
+        self.client.at = if is_cut_off { At::Rollback(Then::Finish(Outcome::CutOff)) } else { At::WriteSuccessor };
+    }
+
+    /// Both writes in one statement, which judges expiry by a clock read after the lock was held.
+    pub(crate) fn write_successor(&mut self) {
+        let (presented, successor) = self.exchange();
+        let row = self.presented();
+        if self.database.has_expired(&row) {
+            self.client.at = At::Rollback(Then::Finish(Outcome::Expired));
+            return;
+        }
+        self.database.update(self.me, presented, |row| row.rotated_to = Some(successor));
+        self.database.insert(self.me, self.successor_of(&row, successor));
+        self.client.at = At::Commit(Then::Finish(Outcome::Rotated));
+    }
+
+    fn successor_of(&self, row: &Row, successor: Token) -> Row {
+        Row {
+            token: successor,
+            org: self.switches_to().unwrap_or(row.org),
+            generation: row.generation + 1,
+            predecessor: Some(row.token),
+            rotated_to: None,
+            revoked: false,
+            reused: false,
+            ..*row
+        }
+    }
+
+    /// In autocommit: the lock on the predecessor ended with its own statement.
+    pub(crate) fn insert_successor(&mut self) {
+        let (presented, successor) = self.exchange();
+        let row = self.database.read(self.me, presented).copied();
+        self.client.at = match row {
+            Some(row) => {
+                self.database.insert(self.me, self.successor_of(&row, successor));
+                self.database.commit(self.me);
+                At::LinkSuccessor
+            }
+            None => At::Done(Outcome::NotFound),
+        };
+    }
+
+    pub(crate) fn link_successor(&mut self) {
+        let (presented, successor) = self.exchange();
+        let find = |turn: &Self| turn.database.read(turn.me, presented).map(|row| row.token).into_iter().collect();
+        let Some(statement) = self.lock_rows(true, find, |_| true) else { return };
+        for token in statement.locked {
+            self.database.update(self.me, token, |row| row.rotated_to = Some(successor));
+        }
+        self.client.at = At::Commit(Then::Finish(Outcome::Rotated));
+    }
+
+    /// The password was right, at this moment; the token is asked for later.
+    pub(crate) fn authenticate(&mut self) {
+        self.client.authenticated_at = self.database.clock;
+        self.client.at = if self.has(Cure::LoginPassesGate) { At::PassGateToLogIn } else { At::InsertLogin };
+    }
+
+    /// The first lock of a transaction may be waited for.
+    pub(crate) fn pass_gate_and_go_on(&mut self, next: At) {
+        self.database.lock_gate(self.me, self.gate(), GateLock::Pass);
+        self.client.at = next;
+    }
+
+    pub(crate) fn insert_login(&mut self) {
+        let Verb::LogIn { token, session, user, org, told } = self.verb else { return };
+        let authenticated_at = told.then_some(self.client.authenticated_at);
+        let scopes = [Scope::User(user), Scope::Org(org), Scope::Member(user, org), Scope::Everybody];
+        let is_cut_off = authenticated_at.is_some_and(|since| self.database.is_cut_off(self.me, &scopes, since));
+        if is_cut_off && self.has(Cure::LoginJudged) {
+            self.client.at = At::Rollback(Then::Finish(Outcome::CutOff));
+            return;
+        }
+        let began_at = authenticated_at.filter(|_| self.has(Cure::SessionBeginsAtAuthentication));
+        let row = Row {
+            token,
+            user,
+            org,
+            session,
+            generation: 0,
+            session_started_at: began_at.unwrap_or(self.database.clock),
+            authenticated_at,
+            predecessor: None,
+            short_lived: false,
+            rotated_to: None,
+            revoked: false,
+            reused: false,
+        };
+        self.database.insert(self.me, row);
+        self.client.at = At::Commit(Then::Finish(Outcome::LoggedIn));
+    }
+}
