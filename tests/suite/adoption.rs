@@ -55,6 +55,7 @@ fn a_table_of_the_reference_is_adopted_with_its_tokens() {
         let rows: Vec<_> = session.iter().map(|hash| row(&mut conn, hash)).collect();
         assert!(rows.iter().all(|row| row.session_id == rows[0].session_id), "{rows:?}");
         assert_eq!(rows.iter().map(|row| row.generation).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(rows.iter().all(|row| row.session_started_at == rows[0].created_at), "{rows:?}");
         session_ids.push(rows[0].session_id);
     }
     assert_ne!(session_ids[0], session_ids[1]);

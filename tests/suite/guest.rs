@@ -7,7 +7,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation, TokenRevocation,
+    Binding, Error, NewRefreshToken, NewSession, OnReuse, Receipt, Redemption, RefreshTokenRepository, Refusal,
+    RevokedReason, Rotation, SessionQuery, TokenRevocation,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
@@ -200,6 +201,19 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     assert_eq!(tokens.revoke_token_chain(first.id).map(|receipt| receipt.tokens), Ok(1));
     assert_eq!(tokens.revoke_all_for_user(first.user_id).map(|receipt| receipt.tokens), Ok(0));
     assert_eq!(tokens.revoke_all_for_user_except(first.user_id, first.id).map(|receipt| receipt.tokens), Ok(0));
+    let session = NewSession::default().authenticated_at(tokens.now().unwrap());
+    let login = tokens.create(&NewRefreshToken { session, ..new_token() }).unwrap();
+    let elsewhere = successor().active_org_id(first.active_org_id);
+    let redeemed = tokens.redeem(&login.token_hash, &elsewhere, Binding::ANY, OnReuse::RevokeSession);
+    assert!(matches!(redeemed, Ok(Redemption::Rotated { .. })), "{redeemed:?}");
+    let reused = tokens.redeem(&login.token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession);
+    assert!(matches!(reused, Ok(Redemption::Reused { .. })), "{reused:?}");
+    assert_eq!(tokens.list_sessions(&SessionQuery::of_user(login.user_id).with_ended()).unwrap().sessions.len(), 1);
+    assert_eq!(tokens.revoke_session(first.session_id), Ok(Receipt::default()));
+    assert_eq!(tokens.revoke_session_by_hash(&login.token_hash), Ok(Receipt::default()));
+    assert_eq!(tokens.revoke_all_for_user_in_org(first.user_id, first.active_org_id), Ok(Receipt::default()));
+    assert_eq!(tokens.revoke_all_for_org(first.active_org_id), Ok(Receipt::default()));
+    assert_eq!(tokens.revoke_all_for_everyone(), Ok(Receipt::default()));
     assert_eq!(tokens.cleanup_expired(1), Ok(0));
 }
 

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, InvalidInput, MAX_EXPIRY, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository,
-    Successor, TokenHash, TokenRevocation,
+    SessionQuery, Successor, TokenHash, TokenRevocation,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::race;
@@ -120,6 +120,11 @@ fn the_other_verbs_refuse_nil_ids() {
     assert_eq!(tokens.revoke_all_for_user(nil_id), Err(nil("user_id")));
     assert_eq!(tokens.revoke_all_for_user_except(nil_id, some), Err(nil("user_id")));
     assert_eq!(tokens.revoke_all_for_user_except(some, nil_id), Err(nil("keep_token_id")));
+    assert_eq!(tokens.revoke_session(nil_id), Err(nil("session_id")));
+    assert_eq!(tokens.revoke_all_for_user_in_org(nil_id, some), Err(nil("user_id")));
+    assert_eq!(tokens.revoke_all_for_user_in_org(some, nil_id), Err(nil("org_id")));
+    assert_eq!(tokens.revoke_all_for_org(nil_id), Err(nil("org_id")));
+    assert_eq!(tokens.list_sessions(&SessionQuery::of_user(nil_id)), Err(nil("user_id")));
     assert_eq!(tokens.get_active_tokens_for_user(nil_id), Err(nil("user_id")));
     let valid = tokens.get_valid_by_hash(&fresh_hash(), Binding::user(nil_id));
     assert_eq!(valid, Err(nil("binding.user_id")));

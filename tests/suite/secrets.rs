@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use diesel::connection::{Connection, InstrumentationEvent};
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, StoreConfig, Successor,
+    Binding, Error, NewRefreshToken, OnReuse, RefreshTokenRepository, RefreshTokenStore, SessionQuery, StoreConfig,
+    Successor,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
@@ -70,6 +71,9 @@ fn invariant_7_no_hash_is_ever_printed() {
         log.debug(&tokens.rotate(&new.token_hash, &next, Binding::ANY));
     }
     log.debug(&tokens.rotate(&new.token_hash, &spent, Binding::ANY));
+    log.debug(&tokens.redeem(&new.token_hash, &spent, Binding::ANY, OnReuse::RevokeSession));
+    log.debug(&tokens.list_sessions(&SessionQuery::of_user(new.user_id).with_ended()));
+    log.debug(&tokens.revoke_session_by_hash(&new.token_hash));
     log.debug(&tokens.check_token_reuse(&new.token_hash));
     log.debug(&tokens.get_active_tokens_for_user(new.user_id));
     log.debug(&tokens.revoke_by_hash(&new.token_hash));
