@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Two transactions that met once seldom meet again; more is for a host whose default is SERIALIZABLE.
 pub(super) const DEFAULT_CONFLICT_RETRIES: u32 = 3;
 
-/// How many connections a [`RefreshTokenStore`] keeps, and how long its calls wait.
+/// How many connections a [`RefreshTokenStore`](crate::RefreshTokenStore) keeps, and how long its calls wait.
 ///
 /// # Example
 ///
@@ -54,7 +54,7 @@ impl StoreConfig {
         self
     }
 
-    /// How long a call waits for a free connection before [`Error::PoolExhausted`]; at least 1 ms.
+    /// How long a call waits for a free connection before [`Error::PoolExhausted`](crate::Error::PoolExhausted); at least 1 ms.
     ///
     /// Defaults to 5 seconds.
     ///
@@ -71,7 +71,7 @@ impl StoreConfig {
         self
     }
 
-    /// How long a statement waits for a lock before [`Error::Busy`]: PostgreSQL's `lock_timeout`; at least 1 ms.
+    /// How long a statement waits for a lock before [`Error::Busy`](crate::Error::Busy): PostgreSQL's `lock_timeout`; at least 1 ms.
     ///
     /// Defaults to 2 seconds.
     ///
@@ -88,7 +88,7 @@ impl StoreConfig {
         self
     }
 
-    /// How long a statement runs before [`Error::Busy`]: PostgreSQL's `statement_timeout`; at least 1 ms.
+    /// How long a statement runs before [`Error::Busy`](crate::Error::Busy): PostgreSQL's `statement_timeout`; at least 1 ms.
     ///
     /// Defaults to 10 seconds. It bounds each statement, not a whole verb; a verb has few.
     ///

@@ -18,7 +18,7 @@ macro_rules! pooled_verbs {
     ($($verb:ident($($arg:ident: $type:ty),*) -> $returned:ty, $example:literal;)*) => {
         impl RefreshTokenStore {
             $(
-                #[doc = concat!("[`RefreshTokenRepository::", stringify!($verb), "`] on a pooled connection.")]
+                #[doc = concat!("[`RefreshTokenRepository::", stringify!($verb), "`](crate::RefreshTokenRepository::", stringify!($verb), ") on a pooled connection.")]
                 ///
                 /// # Errors
                 ///

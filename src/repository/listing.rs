@@ -16,7 +16,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for the nil UUID.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID.
     ///
     /// # Example
     ///

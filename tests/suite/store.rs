@@ -7,8 +7,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation, StoreConfig,
-    TokenRevocation, Wait,
+    Binding, Error, NewRefreshToken, NewSession, RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation,
+    StoreConfig, TokenRevocation, Wait,
 };
 use refresh_tokens_support::doc::{new_token, store, successor};
 use refresh_tokens_support::{Database, race, reference};
@@ -87,7 +87,11 @@ fn invariant_9_a_wait_for_a_lock_ends_busy() {
             assert_eq!(store.revoke(token.id), Err(busy.clone()));
             assert_eq!(store.revoke_by_hash(&token.token_hash), Err(busy.clone()));
             assert_eq!(store.revoke_token_chain(token.id), Err(busy.clone()));
-            assert_eq!(store.revoke_all_for_user(token.user_id), Err(busy));
+            assert_eq!(store.revoke_session(token.session_id), Err(busy.clone()));
+            assert_eq!(store.revoke_all_for_user(token.user_id), Err(busy.clone()));
+            // The steps of these wait for nobody; what they cannot get is waited for at the end.
+            assert_eq!(store.revoke_all_for_org(token.active_org_id), Err(busy.clone()));
+            assert_eq!(store.revoke_all_for_everyone(), Err(busy));
             // Who only reads, or skips what is locked, does not wait.
             assert!(store.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap().is_some());
             assert_eq!(store.cleanup_expired(0), Ok(0));
@@ -99,6 +103,32 @@ fn invariant_9_a_wait_for_a_lock_ends_busy() {
         Ok(true),
         "the connections are as good as before"
     );
+}
+
+/// A revocation in a transaction that stays open has shut the gate.
+#[test]
+fn invariant_9_a_wait_at_a_gate_ends_busy() {
+    let database = Database::migrated();
+    let store = open(&database, &config().lock_timeout(Duration::from_millis(50)));
+    let token = store.create(&new_token()).unwrap();
+    let session = NewSession::default().authenticated_at(store.now().unwrap());
+    let login = NewRefreshToken { user_id: token.user_id, session, ..new_token() };
+    let mut holder = database.connect();
+    RefreshTokenRepository::new(&mut holder)
+        .transaction(|tx| {
+            tx.revoke_all_for_user_in_org(token.user_id, Uuid::new_v4())?;
+            let busy = Error::Busy(Wait::Lock);
+            assert_eq!(store.create(&login), Err(busy.clone()));
+            let elsewhere = successor().active_org_id(Uuid::new_v4());
+            assert_eq!(store.rotate(&token.token_hash, &elsewhere, Binding::ANY), Err(busy.clone()));
+            assert_eq!(store.revoke_session(token.session_id), Err(busy.clone()));
+            assert_eq!(store.revoke_all_for_everyone(), Err(busy));
+            // A rotation, and a login that does not say when, pass no gate.
+            assert!(matches!(store.rotate(&token.token_hash, &successor(), Binding::ANY), Ok(Rotation::Rotated(_))));
+            assert!(store.create(&NewRefreshToken { session: NewSession::default(), ..login.clone() }).is_ok());
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]
