@@ -1,5 +1,6 @@
 //! Many at once: bounded, calm, and with a typed answer for each.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use refresh_tokens::{
     Binding, BreachResponse, Error, OnReuse, Redemption, RefreshToken, RefreshTokenRepository, RefreshTokenStore,
     Refusal, Rotation, StoreConfig, Successor, Wait,
 };
-use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{new_token, successor};
+use refresh_tokens_support::{Database, race};
 
 use crate::common::{create, is_valid};
 
@@ -125,6 +126,36 @@ fn the_store_runs_a_transaction_again_that_the_server_rolled_back() {
         assert!(is_valid(&database, &by_host.token_hash), "each time it was rolled back");
         assert_eq!(store.revoke_session(by_host.session_id).map(|receipt| receipt.live), Ok(1));
     }
+}
+
+/// A host that rotates first and revokes afterwards, in one transaction, takes the locks in the wrong order. The server ends
+/// the deadlock, the store runs its side again, the host is told, and nothing survives.
+#[test]
+fn a_host_that_locks_in_the_wrong_order_meets_a_conflict_and_not_a_wrong_answer() {
+    let database = Database::migrated();
+    let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default()).unwrap();
+    let token = store.create(&new_token()).unwrap();
+    let user_id = token.user_id;
+    let mut host = database.connect();
+    let holder = race::pid(&mut host);
+    let everywhere = RefCell::new(None);
+    let outcome = RefreshTokenRepository::new(&mut host).transaction(|tx| {
+        let rotated = tx.rotate(&token.token_hash, &successor(), Binding::ANY)?;
+        let Rotation::Rotated(kept) = rotated else { panic!("{rotated:?}") };
+        everywhere.replace(Some(race::start_blocked(&database, holder, move |conn| {
+            RefreshTokenRepository::new(conn).revoke_all_for_user(user_id)
+        })));
+        tx.revoke_all_for_user_except(user_id, kept.id)
+    });
+    let everywhere = everywhere.take().expect("it was started").join().unwrap();
+    // Whichever of the two the server chose.
+    match (&outcome, &everywhere) {
+        (Err(Error::Conflict), Ok(receipt)) => assert_eq!((receipt.tokens, receipt.live), (1, 1)),
+        (Ok(receipt), Err(Error::Conflict)) => assert_eq!(receipt.live, 0),
+        other => panic!("{other:?}"),
+    }
+    store.revoke_all_for_user(user_id).unwrap();
+    assert_eq!(store.get_active_tokens_for_user(user_id), Ok(Vec::new()));
 }
 
 /// Where the connection's default is above READ COMMITTED, two presenters of one token still get a typed answer.
