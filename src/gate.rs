@@ -1,16 +1,18 @@
 //! Gates and cutoffs: what orders a login, or a switch of organisation, against a revocation beside it.
 //!
-//! A login that says when its user was authenticated passes the user's gate, which it holds shared until COMMIT, and
-//! then reads the cutoffs. A revocation shuts the gate, which waits for the logins in it, and then looks for tokens: so
-//! a login is committed and seen by the revocation, or sees its cutoff. The gate is also the first lock of every
-//! revocation of many tokens, and the only one of a user that two of them wait for: that is why they do not deadlock.
+//! A login that says when its user was authenticated passes the user's gate, which it holds until COMMIT, and then reads
+//! the cutoffs. A revocation shuts the gate, which waits for the login in it, and then looks for tokens: so a login is
+//! committed and seen by the revocation, or sees its cutoff. The gate is also the first lock of every revocation of
+//! many tokens of a user, and the only one that two of them wait for: that is why they do not deadlock.
 
 use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::Timestamptz;
+use diesel::sql_types::{Bool, Timestamptz};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::isolation::read_committed;
 use crate::rotation::clock_timestamp;
 
 diesel::table! {
@@ -57,26 +59,30 @@ impl Cutoff {
     }
 }
 
+/// As many as a byte has values.
+const GATES: usize = 256;
+
 fn gate_of(user_id: Uuid) -> i16 {
     i16::from(user_id.as_bytes().iter().fold(0, |gate, byte| gate ^ byte))
 }
 
-/// Holds the user's gate open until the end of the transaction; waits while a revocation has shut it.
+/// Holds the user's gate until the end of the transaction, and waits for whoever holds it.
+///
+/// Exclusively, although logins could share it: PostgreSQL lets those who share overtake the one who waits to exclude
+/// them, so that a stream of logins would keep a revocation out.
 pub(crate) fn pass(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
-    let gate = gates::refresh_token_gates
-        .find(gate_of(user_id))
-        .select(gates::gate)
-        .for_share()
-        .first::<i16>(conn)
-        .optional()?;
-    gate.map(drop).ok_or_else(gates_missing)
+    let gate = gates::refresh_token_gates.find(gate_of(user_id)).select(gates::gate);
+    match gate.for_no_key_update().first::<i16>(conn).optional()? {
+        Some(_) => Ok(()),
+        None => Err(gates_missing()),
+    }
 }
 
-/// As [`pass`], for a transaction that holds the lock of a token; false where a revocation has shut the gate, which may
-/// be waiting for that very token.
+/// As [`pass`], for a transaction that holds the lock of a token; false where somebody else holds the gate, who may be
+/// waiting for that very token.
 pub(crate) fn pass_without_waiting(conn: &mut PgConnection, user_id: Uuid) -> Result<bool> {
     let gate = gates::refresh_token_gates.find(gate_of(user_id)).select(gates::gate);
-    if gate.for_share().skip_locked().first::<i16>(conn).optional()?.is_some() {
+    if gate.for_no_key_update().skip_locked().first::<i16>(conn).optional()?.is_some() {
         return Ok(true);
     }
     match gate.first::<i16>(conn).optional()? {
@@ -85,23 +91,51 @@ pub(crate) fn pass_without_waiting(conn: &mut PgConnection, user_id: Uuid) -> Re
     }
 }
 
-/// Shuts the user's gate until the end of the transaction; waits for the logins that are in it.
+/// As [`pass`], for who writes a cutoff: it also changes the row, so that a login whose snapshot is too old to see the
+/// cutoff meets a conflict.
 pub(crate) fn shut(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
-    let gate = gates::refresh_token_gates.find(gate_of(user_id));
-    match diesel::update(gate).set(gates::shut.eq(gates::shut + 1)).execute(conn)? {
+    match shut_where(conn, gates::gate.eq(gate_of(user_id)))? {
         0 => Err(gates_missing()),
         _ => Ok(()),
     }
 }
 
-/// Shuts every gate, in their order.
+/// Shuts every gate, in their order, and holds them all until the end of the transaction.
 pub(crate) fn shut_all(conn: &mut PgConnection) -> Result<()> {
-    let locked: Vec<i16> = gates::refresh_token_gates.order(gates::gate).select(gates::gate).for_update().load(conn)?;
-    if locked.len() < 256 {
+    let all = gates::refresh_token_gates.order(gates::gate).select(gates::gate);
+    let locked: Vec<i16> = all.for_no_key_update().load(conn)?;
+    if locked.len() < GATES {
         return Err(gates_missing());
     }
-    diesel::update(gates::refresh_token_gates).set(gates::shut.eq(gates::shut + 1)).execute(conn)?;
+    shut_where(conn, gates::gate.eq_any(locked))?;
     Ok(())
+}
+
+/// Shuts every gate once, in short transactions of which none waits while it holds one: whoever was in a gate when this
+/// began is committed when it ends.
+pub(crate) fn shut_one_by_one(conn: &mut PgConnection) -> Result<()> {
+    let all: Vec<i16> = gates::refresh_token_gates.select(gates::gate).load(conn)?;
+    if all.len() < GATES {
+        return Err(gates_missing());
+    }
+    let free: Vec<i16> = read_committed(conn, |conn| {
+        let free = gates::refresh_token_gates.order(gates::gate).select(gates::gate);
+        let free: Vec<i16> = free.for_no_key_update().skip_locked().load(conn)?;
+        shut_where(conn, gates::gate.eq_any(free.clone()))?;
+        Ok(free)
+    })?;
+    for gate in all.into_iter().filter(|gate| !free.contains(gate)) {
+        read_committed(conn, |conn| Ok(shut_where(conn, gates::gate.eq(gate))?))?;
+    }
+    Ok(())
+}
+
+fn shut_where<P>(conn: &mut PgConnection, which: P) -> QueryResult<usize>
+where
+    P: BoxableExpression<refresh_token_gates::table, Pg, SqlType = Bool> + 'static,
+{
+    let which: Box<dyn BoxableExpression<refresh_token_gates::table, Pg, SqlType = Bool>> = Box::new(which);
+    diesel::update(gates::refresh_token_gates.filter(which)).set(gates::shut.eq(gates::shut + 1)).execute(conn)
 }
 
 fn gates_missing() -> Error {

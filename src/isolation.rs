@@ -54,11 +54,19 @@ pub(crate) fn read_committed<T>(
     conn: &mut PgConnection,
     work: impl FnOnce(&mut PgConnection) -> Result<T>,
 ) -> Result<T> {
+    read_committed_in(conn, |conn, _| work(conn))
+}
+
+/// [`read_committed`] for work that has to know where it runs.
+pub(crate) fn read_committed_in<T>(
+    conn: &mut PgConnection,
+    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T>,
+) -> Result<T> {
     let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
         if scope == Scope::Host {
             sees_what_is_committed(conn)?;
         }
-        work(conn)
+        work(conn, scope)
     });
     outcome.map_err(Failure::into_error)
 }

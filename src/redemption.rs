@@ -120,7 +120,8 @@ impl Redemption {
 pub enum BreachResponse {
     /// The policy's revocation, with what it ended; all 0 where that had ended already.
     Given(Receipt),
-    /// None: an earlier presentation of this token had it, at [`RefreshToken::reused_at`]. Nothing was changed.
+    /// None: an earlier presentation of this token had it, at [`RefreshToken::reused_at`], whatever the policy was then.
+    /// Nothing was changed.
     GivenBefore,
     /// None, by [`OnReuse::ReportOnly`]. Nothing was changed.
     ReportedOnly,
@@ -196,7 +197,7 @@ fn respond(
         return Ok(BreachResponse::GivenBefore);
     }
     read_committed(conn, |conn| {
-        gate::shut(conn, token.user_id)?;
+        gate::pass(conn, token.user_id)?;
         if !mark_reused(conn, token)? {
             return Ok(BreachResponse::GivenBefore);
         }

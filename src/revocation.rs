@@ -53,12 +53,12 @@ pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid, reason: Revo
             .first::<(Uuid, Uuid, i32)>(conn)
             .optional()?;
         let Some((user_id, session_id, generation)) = start else { return Ok(Receipt::default()) };
-        gate::shut(conn, user_id)?;
+        gate::pass(conn, user_id)?;
         chain_passes(conn, token_id, session_id, generation, reason)
     })
 }
 
-/// The user's gate must be shut.
+/// The user's gate must be held.
 pub(crate) fn chain_passes(
     conn: &mut PgConnection,
     token_id: Uuid,
@@ -101,12 +101,12 @@ fn revoke_session_of(conn: &mut PgConnection, any_token: Which<'_>, reason: Revo
             .first::<(Uuid, Uuid)>(conn)
             .optional()?;
         let Some((user_id, session_id)) = session else { return Ok(Receipt::default()) };
-        gate::shut(conn, user_id)?;
+        gate::pass(conn, user_id)?;
         session_passes(conn, session_id, reason)
     })
 }
 
-/// The user's gate must be shut.
+/// The user's gate must be held.
 pub(crate) fn session_passes(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
     repeat_until_none_is_seen(|| {
         sql_query(concat!(include_str!("sql/seen_in_session.sql"), include_str!("sql/revoke_seen.sql")))
@@ -132,13 +132,10 @@ pub(crate) fn revoke_user(
     which: OfUser,
     reason: RevokedReason,
 ) -> Result<Receipt> {
-    read_committed(conn, |conn| {
-        gate::shut(conn, user_id)?;
-        user_passes(conn, user_id, which, reason)
-    })
+    read_committed(conn, |conn| user_passes(conn, user_id, which, reason))
 }
 
-/// The user's gate must be shut.
+/// Shuts the user's gate first.
 pub(crate) fn user_passes(
     conn: &mut PgConnection,
     user_id: Uuid,
@@ -150,7 +147,11 @@ pub(crate) fn user_passes(
         OfUser::InOrg(org_id) => (Cutoff::Member { user_id, org_id }, Some(org_id), None),
         OfUser::Except(keep) => (Cutoff::User(user_id), None, Some(keep)),
     };
-    gate::cut_off(conn, cutoff)?;
+    gate::shut(conn, user_id)?;
+    // Rows of nobody, which only other software writes: the nil UUID would cut off everybody.
+    if !user_id.is_nil() {
+        gate::cut_off(conn, cutoff)?;
+    }
     // Read once, like the start of a chain.
     let keep_session: Option<Uuid> = match keep {
         Some(id) => refresh_tokens::table.find(id).select(refresh_tokens::session_id).first(conn).optional()?,

@@ -193,7 +193,8 @@ pub(crate) fn write_successor(
 ///
 /// The successor is locked, so that a snapshot from before its end meets a conflict and does not hand it out.
 fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -> Result<Rotation> {
-    let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
+    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+        let refused = |refusal| Err(Stop::Refused(Box::new(refusal), scope));
         let made: Option<RefreshToken> = refresh_tokens::table
             .find(successor.id)
             .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
@@ -202,15 +203,20 @@ fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -
             .select(RefreshToken::as_select())
             .first(conn)
             .optional()?;
-        Ok::<_, Error>(match made {
-            None => Rotation::Refused(Refusal::Reused(token)),
+        match made {
+            None => refused(Refusal::Reused(token)),
             // The successor was used, so its secret did arrive: this is no lost answer.
-            Some(made) if made.rotated_to.is_some() => Rotation::Refused(Refusal::Reused(token)),
-            Some(_) if token.revoked_at.is_some() => Rotation::Refused(Refusal::Revoked(token)),
-            Some(made) if made.revoked_at.is_some() => Rotation::Refused(Refusal::Revoked(made)),
-            Some(made) if made.ends_at() <= now(conn)? => Rotation::Refused(Refusal::Expired(made)),
-            Some(made) => Rotation::Rotated(made),
-        })
+            Some(made) if made.rotated_to.is_some() => refused(Refusal::Reused(token)),
+            Some(_) if token.revoked_at.is_some() => refused(Refusal::Revoked(token)),
+            Some(made) if made.revoked_at.is_some() => refused(Refusal::Revoked(made)),
+            Some(made) if made.ends_at() <= now(conn)? => refused(Refusal::Expired(made)),
+            Some(made) => Ok(made),
+        }
     });
-    outcome.map_err(Failure::into_error)
+    match outcome.map_err(Failure::into_error) {
+        Ok(made) => Ok(Rotation::Rotated(made)),
+        Err(Stop::Refused(refusal, _)) => Ok(Rotation::Refused(*refusal)),
+        Err(Stop::GateShut(_)) => Err(Error::Conflict),
+        Err(Stop::Failed(error)) => Err(error),
+    }
 }

@@ -1,25 +1,28 @@
 //! Revocation of an organisation, or of everybody: more rows than one transaction should hold locked.
 //!
-//! First the cutoff, in a transaction that shuts every gate: what logs in later is none of its business, and what
-//! logged in before is committed. Then the table is walked in windows, each a short transaction that waits for nobody
+//! First the cutoff, which every login reads that passes a gate after its COMMIT; then each gate is shut once, so that
+//! every login that passed one before is committed. Then the table is walked in windows, each a short transaction that waits for nobody
 //! while it holds a lock, until a whole walk has seen no token that could still be rotated.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
-use crate::isolation::read_committed;
+use crate::isolation::{Scope, read_committed, read_committed_in};
 use crate::receipt::Receipt;
 use crate::revocation::{MAX_PASSES, count};
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
 
-/// Rows that one statement looks at: a few milliseconds, also where all of them are revoked.
-const WINDOW: i64 = 2_000;
+/// Rows that one statement looks at: milliseconds while they are in memory.
+const WINDOW: i64 = 1_000;
+
+/// Locked tokens that one walk waits for; the next one finds the others.
+const MAX_WAITS: usize = 1_000;
 
 #[derive(QueryableByName)]
 struct Window {
@@ -31,9 +34,9 @@ struct Window {
     live: i64,
     #[diesel(sql_type = BigInt)]
     sessions: i64,
-    /// One that was seen, and that somebody else has locked.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    skipped: Option<Uuid>,
+    /// Seen, and locked by somebody else.
+    #[diesel(sql_type = Array<SqlUuid>)]
+    skipped: Vec<Uuid>,
     #[diesel(sql_type = Nullable<SqlUuid>)]
     last_session_id: Option<Uuid>,
     #[diesel(sql_type = Nullable<Integer>)]
@@ -47,17 +50,24 @@ type Place = (Uuid, i32, Uuid);
 
 /// The tokens of an organisation, or all of them.
 pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: RevokedReason) -> Result<Receipt> {
-    let cutoff = read_committed(conn, |conn| {
-        gate::shut_all(conn)?;
-        gate::cut_off(conn, org_id.map_or(Cutoff::Everyone, Cutoff::Org))
+    let whom = org_id.map_or(Cutoff::Everyone, Cutoff::Org);
+    let (cutoff, scope) = read_committed_in(conn, |conn, scope| {
+        // In a host's transaction they have to stay shut: nobody sees the cutoff before its COMMIT.
+        if scope == Scope::Host {
+            gate::shut_all(conn)?;
+        }
+        Ok((gate::cut_off(conn, whom)?, scope))
     })?;
+    if scope == Scope::Own {
+        gate::shut_one_by_one(conn)?;
+    }
     let mut receipt = Receipt::default();
     for _ in 0..MAX_PASSES {
         let Walk { seen, skipped } = walk(conn, org_id, reason, cutoff, &mut receipt)?;
         if !seen {
             return Ok(receipt);
         }
-        if let Some(token_id) = skipped {
+        for token_id in skipped {
             wait_for(conn, token_id)?;
         }
     }
@@ -67,7 +77,7 @@ pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: Revo
 struct Walk {
     /// Whether any token was seen that could still be rotated.
     seen: bool,
-    skipped: Option<Uuid>,
+    skipped: Vec<Uuid>,
 }
 
 fn walk(
@@ -77,7 +87,7 @@ fn walk(
     cutoff: DateTime<Utc>,
     receipt: &mut Receipt,
 ) -> Result<Walk> {
-    let mut walk = Walk { seen: false, skipped: None };
+    let mut walk = Walk { seen: false, skipped: Vec::new() };
     let mut place: Place = (Uuid::nil(), i32::MIN, Uuid::nil());
     loop {
         let window: Window = read_committed(conn, |conn| {
@@ -95,7 +105,8 @@ fn walk(
         receipt.live += count(window.live);
         receipt.sessions += count(window.sessions);
         walk.seen |= window.seen > 0;
-        walk.skipped = walk.skipped.or(window.skipped);
+        walk.skipped.extend(window.skipped);
+        walk.skipped.truncate(MAX_WAITS);
         match (window.last_session_id, window.last_generation, window.last_id) {
             (Some(session_id), Some(generation), Some(id)) => place = (session_id, generation, id),
             _ => return Ok(walk),

@@ -37,6 +37,6 @@ last AS (
     SELECT session_id, generation, id FROM visited ORDER BY session_id DESC, generation DESC, id DESC LIMIT 1
 )
 SELECT (SELECT count(*) FROM seen) AS seen, ended.tokens, ended.live, ended.sessions,
-    (SELECT id FROM seen WHERE id NOT IN (SELECT id FROM locked) LIMIT 1) AS skipped,
+    ARRAY(SELECT id FROM seen EXCEPT SELECT id FROM locked) AS skipped,
     last.session_id AS last_session_id, last.generation AS last_generation, last.id AS last_id
 FROM ended LEFT JOIN last ON true

@@ -1,7 +1,5 @@
 //! The protocol as a set of cures, each of which can be taken out to see what it is for.
 
-use crate::database::Backend;
-
 /// Something that the protocol does, and that it would be wrong without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cure {
@@ -31,8 +29,8 @@ pub(crate) enum Cure {
     SessionBeginsAtAuthentication,
     /// A revocation of many tokens shuts the gate before anything else.
     RevocationShutsGate,
-    /// Who shuts all gates does it in one order.
-    GatesInOrder,
+    /// Who shuts all gates has committed the cutoff before.
+    CutoffBeforeGates,
     /// The walk over the table meets a predecessor before its successor.
     PredecessorFirst,
     /// A walk counts what it saw, not what it could lock.
@@ -64,11 +62,6 @@ impl Algorithm {
 
     pub(crate) fn has(self, cure: Cure) -> bool {
         !self.missing.contains(&cure)
-    }
-
-    /// The gate that a client shuts next, of all; or, without the cure, in an order of its own.
-    pub(crate) fn next_gate(self, me: Backend, shut: usize, gates: usize) -> usize {
-        if self.has(Cure::GatesInOrder) || me.is_multiple_of(2) { shut } else { gates - 1 - shut }
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) enum At {
     RevokeOne,
 
     // Revocation of an organisation, or of everybody.
-    ShutAllGates {
-        shut: usize,
+    ShutEachGate {
+        gate: usize,
     },
     RevokeWindow,
     AwaitSkipped,
@@ -57,6 +57,8 @@ pub(crate) enum Then {
     Repeat,
     /// The breach response.
     Respond,
+    /// After the cutoff.
+    ShutGates,
     /// The next window, or walk.
     Walk,
     AwaitSkipped,
@@ -175,7 +177,9 @@ impl Algorithm {
             }
             Verb::RevokeChain(_) | Verb::RevokeSession(_) => At::Pass,
             Verb::RevokeUser { .. } | Verb::RevokeMember(..) if shuts_gate => At::ShutGate,
-            Verb::RevokeOrg(_) | Verb::RevokeEverybody if shuts_gate => At::ShutAllGates { shut: 0 },
+            Verb::RevokeOrg(_) | Verb::RevokeEverybody if shuts_gate && !self.has(Cure::CutoffBeforeGates) => {
+                At::ShutEachGate { gate: 0 }
+            }
             Verb::RevokeUser { .. } | Verb::RevokeMember(..) | Verb::RevokeOrg(_) | Verb::RevokeEverybody => At::CutOff,
             Verb::CleanUp => At::DeleteExpired,
         }
@@ -210,7 +214,7 @@ impl Turn<'_> {
             At::MarkReuse => self.mark_reuse(),
             At::ReadMarked => self.read_marked(),
             At::RevokeOne => self.revoke_one(),
-            At::ShutAllGates { shut } => self.shut_all_gates(shut),
+            At::ShutEachGate { gate } => self.shut_each_gate(gate),
             At::RevokeWindow => self.revoke_window(),
             At::AwaitSkipped => self.await_skipped(),
             At::DeleteExpired => self.delete_expired(),
@@ -235,6 +239,7 @@ impl Turn<'_> {
             Then::PassGateFirst => At::PassGateFirst,
             Then::Repeat => At::LockMade,
             Then::Respond => self.algorithm.breach_response(),
+            Then::ShutGates => At::ShutEachGate { gate: 0 },
             Then::Walk => At::RevokeWindow,
             Then::AwaitSkipped => At::AwaitSkipped,
             Then::Finish(outcome) => {

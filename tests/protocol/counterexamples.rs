@@ -151,11 +151,11 @@ fn without_the_gate_in_revocations_two_of_them_deadlock() {
     breaks(algorithm, NO_DEADLOCK, &[], &[older, younger, REVOKE_ALICE, REVOKE_ALICE]);
 }
 
+/// A login passes its gate between the two.
 #[test]
-fn with_gates_shut_in_two_orders() {
-    let algorithm = Algorithm::without(&[Cure::GatesInOrder]);
-    let table = [session(S0, ALICE, HERE, &[T0]), session(S1, BOB, HERE, &[T1])].concat();
-    breaks(algorithm, NO_DEADLOCK, &table, &[Verb::RevokeOrg(HERE), Verb::RevokeEverybody]);
+fn with_the_gates_shut_before_the_cutoff() {
+    let algorithm = Algorithm::without(&[Cure::CutoffBeforeGates]);
+    breaks(algorithm, REVOCATION_WINS, &chain(), &[log_in(true), Verb::RevokeEverybody]);
 }
 
 #[test]

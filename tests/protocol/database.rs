@@ -79,21 +79,6 @@ impl Versions {
     }
 }
 
-/// The lock of a gate; its row has no content that matters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Gate {
-    shut_by: Option<Backend>,
-    passed_by: Vec<Backend>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GateLock {
-    /// FOR SHARE: a login, or a switch of organisation.
-    Pass,
-    /// UPDATE: a revocation.
-    Shut,
-}
-
 /// Whom a cutoff concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
@@ -124,7 +109,8 @@ pub(crate) enum Held {
 pub(crate) struct Database {
     /// In the order of `created_at`, which is that of insertion and not that of COMMIT.
     tokens: Vec<Versions>,
-    gates: Vec<Gate>,
+    /// Who holds each; its row has no content that matters.
+    gates: Vec<Option<Backend>>,
     cutoffs: Vec<Cutoff>,
     pub(crate) clock: Instant,
     /// Whether the short-lived tokens have expired.
@@ -136,7 +122,7 @@ impl Database {
         let committed = |row: &Row| Versions { token: row.token, committed: Some(*row), locked_by: None, change: None };
         Self {
             tokens: table.iter().map(committed).collect(),
-            gates: vec![Gate::default(); gates],
+            gates: vec![None; gates],
             cutoffs: Vec::new(),
             clock: 0,
             time_has_passed: false,
@@ -203,23 +189,13 @@ impl Database {
         }
     }
 
-    pub(crate) fn gate_is_free(&self, me: Backend, gate: usize, lock: GateLock) -> bool {
-        let Gate { shut_by, passed_by } = &self.gates[gate];
-        shut_by.is_none_or(|holder| holder == me)
-            && (lock == GateLock::Pass || passed_by.iter().all(|holder| *holder == me))
+    pub(crate) fn gate_is_free(&self, me: Backend, gate: usize) -> bool {
+        self.gates[gate].is_none_or(|holder| holder == me)
     }
 
-    pub(crate) fn lock_gate(&mut self, me: Backend, gate: usize, lock: GateLock) {
-        let gate = &mut self.gates[gate];
-        match lock {
-            GateLock::Shut => gate.shut_by = Some(me),
-            GateLock::Pass if gate.passed_by.contains(&me) => {}
-            GateLock::Pass => {
-                gate.passed_by.push(me);
-                // Who came first makes no difference, and should make no second state.
-                gate.passed_by.sort_unstable();
-            }
-        }
+    /// Logins, too, hold it exclusively.
+    pub(crate) fn lock_gate(&mut self, me: Backend, gate: usize) {
+        self.gates[gate] = Some(me);
     }
 
     pub(crate) fn gates(&self) -> usize {
@@ -272,8 +248,7 @@ impl Database {
         // Deleted, or never committed.
         self.tokens.retain(|versions| versions.committed.is_some() || versions.locked_by.is_some());
         for gate in &mut self.gates {
-            gate.shut_by = gate.shut_by.filter(|holder| *holder != me);
-            gate.passed_by.retain(|holder| *holder != me);
+            *gate = gate.filter(|holder| *holder != me);
         }
     }
 }

@@ -6,7 +6,7 @@ use stateright::{Model, Property};
 
 use crate::algorithm::{Algorithm, Cure};
 use crate::client::{At, Client, Outcome, Turn};
-use crate::database::{Backend, Database, GateLock, Row, Token};
+use crate::database::{Backend, Database, Row, Token};
 use crate::properties;
 use crate::verb::Verb;
 
@@ -73,13 +73,12 @@ impl Protocol {
         if let Some(statement) = statement {
             return statement.waits_for().is_some_and(|token| database.is_locked_by_another(me, token));
         }
-        let is_shut = |gate, lock| !database.gate_is_free(me, gate, lock);
+        let is_shut = |gate| !database.gate_is_free(me, gate);
         let gate_of_user = || verb.user(&self.table).map_or(0, |user| database.gate_of(user));
         match *at {
-            At::PassGateToLogIn | At::PassGateFirst => is_shut(gate_of_user(), GateLock::Pass),
-            At::PassGateToSwitch if !algorithm.has(Cure::SwitchDoesNotWait) => is_shut(gate_of_user(), GateLock::Pass),
-            At::ShutGate => is_shut(gate_of_user(), GateLock::Shut),
-            At::ShutAllGates { shut } => is_shut(algorithm.next_gate(me, shut, database.gates()), GateLock::Shut),
+            At::PassGateToSwitch if algorithm.has(Cure::SwitchDoesNotWait) => false,
+            At::PassGateToLogIn | At::PassGateFirst | At::PassGateToSwitch | At::ShutGate => is_shut(gate_of_user()),
+            At::ShutEachGate { gate } => is_shut(gate),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@
 
 use crate::algorithm::Cure;
 use crate::client::{At, Outcome, Then, Turn};
-use crate::database::{GateLock, Row, Token};
+use crate::database::{Row, Token};
 use crate::verb::Verb;
 
 /// Passes that have seen something, beyond which there is nothing new.
@@ -27,7 +27,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn shut_gate(&mut self) {
-        self.database.lock_gate(self.me, self.gate(), GateLock::Shut);
+        self.database.lock_gate(self.me, self.gate());
         self.client.at = match self.verb {
             Verb::Redeem { .. } => At::MarkReuse,
             verb if verb.cuts_off(self.table).is_some() => At::CutOff,
@@ -44,7 +44,10 @@ impl Turn<'_> {
             self.client.cutoff = self.database.cut_off(self.me, scope);
         }
         self.client.at = match self.verb {
-            Verb::RevokeOrg(_) | Verb::RevokeEverybody => At::Commit(Then::Walk),
+            Verb::RevokeOrg(_) | Verb::RevokeEverybody => {
+                let shuts = self.has(Cure::RevocationShutsGate) && self.has(Cure::CutoffBeforeGates);
+                At::Commit(if shuts { Then::ShutGates } else { Then::Walk })
+            }
             _ => At::Pass,
         };
     }

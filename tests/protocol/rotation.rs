@@ -2,7 +2,7 @@
 
 use crate::algorithm::Cure;
 use crate::client::{At, Outcome, Then, Turn};
-use crate::database::{GateLock, Org, Row, Scope, Token};
+use crate::database::{Org, Row, Scope, Token};
 use crate::verb::Verb;
 
 impl Turn<'_> {
@@ -90,11 +90,11 @@ impl Turn<'_> {
         });
     }
 
-    /// `FOR SHARE SKIP LOCKED`: whoever has shut the gate may be waiting for the token that is locked here.
+    /// `FOR NO KEY UPDATE SKIP LOCKED`: whoever has shut the gate may be waiting for the token that is locked here.
     pub(crate) fn pass_gate_to_switch(&mut self) {
         let gate = self.gate();
-        self.client.at = if self.database.gate_is_free(self.me, gate, GateLock::Pass) {
-            self.database.lock_gate(self.me, gate, GateLock::Pass);
+        self.client.at = if self.database.gate_is_free(self.me, gate) {
+            self.database.lock_gate(self.me, gate);
             if self.has(Cure::SwitchJudged) { At::JudgeSwitch } else { At::WriteSuccessor }
         } else {
             At::Rollback(Then::PassGateFirst)
@@ -168,7 +168,7 @@ impl Turn<'_> {
 
     /// The first lock of a transaction may be waited for.
     pub(crate) fn pass_gate_and_go_on(&mut self, next: At) {
-        self.database.lock_gate(self.me, self.gate(), GateLock::Pass);
+        self.database.lock_gate(self.me, self.gate());
         self.client.at = next;
     }
 

@@ -2,15 +2,20 @@
 
 use crate::algorithm::Cure;
 use crate::client::{At, Outcome, Place, Then, Turn, Walk};
-use crate::database::{GateLock, Row, Token};
+use crate::database::{Row, Token};
 
 impl Turn<'_> {
-    /// One lock after the other; then the cutoff, in the same transaction.
-    pub(crate) fn shut_all_gates(&mut self, shut: usize) {
-        let gate = self.algorithm.next_gate(self.me, shut, self.database.gates());
-        self.database.lock_gate(self.me, gate, GateLock::Shut);
-        let shut = shut + 1;
-        self.client.at = if shut == self.database.gates() { At::CutOff } else { At::ShutAllGates { shut } };
+    /// Each gate in a transaction that does nothing else, so that its lock is given back at once. What counts is that
+    /// whoever was in it has left.
+    pub(crate) fn shut_each_gate(&mut self, gate: usize) {
+        let next = gate + 1;
+        self.client.at = if next < self.database.gates() {
+            At::ShutEachGate { gate: next }
+        } else if self.has(Cure::CutoffBeforeGates) {
+            At::RevokeWindow
+        } else {
+            At::CutOff
+        };
     }
 
     /// The next rows of the table, in a transaction of their own.

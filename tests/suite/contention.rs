@@ -14,6 +14,8 @@ use refresh_tokens::{
 use refresh_tokens_support::doc::{new_token, successor};
 use refresh_tokens_support::{Database, race};
 
+use uuid::Uuid;
+
 use crate::common::{create, is_valid};
 
 /// So many threads, all at the same moment.
@@ -211,6 +213,11 @@ fn a_host_in_repeatable_read_or_serializable_is_never_told_wrong() {
         rotate(&token, &made)(&mut RefreshTokenRepository::new(&mut conn)).unwrap();
         let end: Verb<'_> = &|tokens| tokens.revoke_session(token.session_id).map(|_| ());
         assert_eq!(told(end, &rotate(&token, &made)), Err(Error::Conflict));
+        // The organisation that it switches to was revoked since.
+        let (token, org) = (create(&mut conn), Uuid::new_v4());
+        let bar: Verb<'_> = &|tokens| tokens.revoke_all_for_user_in_org(token.user_id, org).map(|_| ());
+        let switch = rotate(&token, &successor().active_org_id(org));
+        assert_eq!(told(bar, &switch), Err(Error::Conflict));
         // Born since the snapshot, which cannot see it.
         for by_hash in [false, true] {
             let new = new_token();

@@ -47,6 +47,53 @@ fn flaw_2_a_login_authenticated_before_the_revocation_is_refused() {
     }
 }
 
+/// At the very instant of the cutoff it is refused, and a microsecond later it is not.
+#[test]
+fn a_login_authenticated_at_the_instant_of_the_cutoff_is_refused() {
+    #[derive(QueryableByName)]
+    struct Cutoff {
+        #[diesel(sql_type = diesel::sql_types::Timestamptz)]
+        revoked_at: DateTime<Utc>,
+    }
+    let mut conn = connection();
+    let login = new_token();
+    let before = race::now(&mut conn);
+    RefreshTokenRepository::new(&mut conn).revoke_all_for_user(login.user_id).unwrap();
+    let cutoff: Cutoff =
+        diesel::sql_query("SELECT revoked_at FROM refresh_token_cutoffs").get_result(&mut *conn).unwrap();
+    let cutoff = cutoff.revoked_at;
+    assert!(before < cutoff && cutoff < race::now(&mut conn), "the instant of the call");
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    assert_eq!(tokens.create(&authenticated(login.clone(), cutoff)), Err(Error::RevokedSinceLogin));
+    let later = cutoff + Duration::microseconds(1);
+    assert!(tokens.create(&authenticated(login, later)).is_ok());
+}
+
+/// Logins do not overtake a revocation that waits at their gate: a stream of them would keep it out.
+#[test]
+fn invariant_9_a_login_queues_behind_a_revocation() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let user_id = Uuid::new_v4();
+    let login = |at| authenticated(NewRefreshToken { user_id, ..new_token() }, at);
+    let (first, second) = (login(race::now(&mut conn)), login(race::now(&mut conn)));
+    let holder = race::pid(&mut conn);
+    let (revocation, second) = conn
+        .transaction(|conn| {
+            RefreshTokenRepository::new(conn).create(&first).unwrap();
+            let revocation = race::start_blocked(&database, holder, move |conn| {
+                RefreshTokenRepository::new(conn).revoke_all_for_user(user_id)
+            });
+            let second = race::start_blocked(&database, revocation.pid, move |conn| {
+                RefreshTokenRepository::new(conn).create(&second)
+            });
+            QueryResult::Ok((revocation, second))
+        })
+        .unwrap();
+    assert_eq!(revocation.join().unwrap().map(|receipt| receipt.live), Ok(1));
+    assert_eq!(second.join().unwrap(), Err(Error::RevokedSinceLogin));
+}
+
 /// Others' revocations are not its business.
 #[test]
 fn a_cutoff_cuts_off_nobody_else() {

@@ -143,3 +143,15 @@ fn invariant_6_needs_a_token_of_the_same_session() {
     let outcome = tokens.rotate(&token.token_hash, &made, Binding::ANY);
     assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Reused(_)))), "{outcome:?}");
 }
+
+/// The host logs out the other devices by the token that it knows, which has just been rotated.
+#[test]
+fn invariant_6_logging_out_the_others_keeps_the_lost_answer() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let made = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let lost = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
+    tokens.revoke_all_for_user_except(token.user_id, token.id).unwrap();
+    assert_eq!(tokens.rotate(&token.token_hash, &made, Binding::ANY), Ok(lost));
+}

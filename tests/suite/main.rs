@@ -20,4 +20,5 @@ mod revocations;
 mod secrets;
 mod sessions;
 mod store;
+mod storm;
 mod verbs;

@@ -1,11 +1,14 @@
 //! `redeem`: rotation and breach response in one call.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, BreachResponse, Durability, Error, NewRefreshToken, OnReuse, Redemption, RefreshToken,
-    RefreshTokenRepository, Refusal, Result, RevokedReason, TokenHash,
+    Binding, BreachResponse, Durability, Error, NewRefreshToken, NewSession, OnReuse, Redemption, RefreshToken,
+    RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RevokedReason, Rotation, StoreConfig, Successor,
+    TokenHash,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, race};
@@ -97,7 +100,7 @@ fn reuse_is_answered_by_the_policy() {
         assert_eq!(is_valid(&database, &other.token_hash), other_lives, "{on_reuse:?}");
         assert!(row(&mut conn, &session[1].token_hash).reused_at.is_some_and(|at| at > before));
         // A login that was authenticated before is cut off with the user's sessions, and only with them.
-        let session = refresh_tokens::NewSession::default().authenticated_at(before);
+        let session = NewSession::default().authenticated_at(before);
         let login = NewRefreshToken { user_id: other.user_id, session, ..new_token() };
         let created = RefreshTokenRepository::new(&mut conn).create(&login);
         assert_eq!(created.is_ok(), other_lives, "{created:?}");
@@ -229,6 +232,45 @@ fn a_breach_response_and_a_revocation_of_the_user_do_not_deadlock() {
     let receipt = revocation.join().unwrap().unwrap();
     let BreachResponse::Given(given) = response else { panic!("{response:?}") };
     assert_eq!((given.live + receipt.live, given.tokens + receipt.tokens), (1, 2));
+}
+
+/// In a transaction of the host's, too, a refusal gives back what it locked: here the successor of a repeated request.
+#[test]
+fn a_refusal_keeps_no_lock() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let hashes = chain(&mut conn, 3);
+    let rows: Vec<_> = hashes.iter().map(|hash| row(&mut conn, hash)).collect();
+    let store =
+        RefreshTokenStore::connect(database.url(), &StoreConfig::default().lock_timeout(Duration::from_millis(50)));
+    let store = store.unwrap();
+    let sent_again = Successor::new(rows[1].id, hashes[1].clone(), rows[1].expires_at);
+    let stranger = Binding::user(Uuid::new_v4());
+    RefreshTokenRepository::new(&mut conn)
+        .transaction(|tx| {
+            let used = tx.rotate(&hashes[0], &sent_again, Binding::ANY)?;
+            assert!(matches!(used, Rotation::Refused(Refusal::Reused(_))), "{used:?}");
+            let foreign = tx.rotate(&hashes[2], &successor(), stranger)?;
+            assert!(matches!(foreign, Rotation::Refused(Refusal::BindingMismatch(_))), "{foreign:?}");
+            assert!(tx.get_valid_for_rotation(&hashes[2], stranger)?.is_none());
+            let receipt = store.revoke_all_for_user(rows[0].user_id)?;
+            assert_eq!(receipt.tokens, 3, "nobody is waited for");
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A row of nobody, as only other software writes it: its replay must not cut off everybody's logins.
+#[test]
+fn reuse_of_a_token_of_nobody_cuts_off_nobody() {
+    let mut conn = connection();
+    let before = race::now(&mut conn);
+    let hashes = chain(&mut conn, 2);
+    diesel::update(dsl::refresh_tokens).set(dsl::user_id.eq(Uuid::nil())).execute(&mut *conn).unwrap();
+    assert_eq!(ended(reuse(redeem(&mut conn, &hashes[0], OnReuse::RevokeUser)).1), (2, 1, 1));
+    let session = NewSession::default().authenticated_at(before);
+    let login = NewRefreshToken { session, ..new_token() };
+    assert!(RefreshTokenRepository::new(&mut conn).create(&login).is_ok());
 }
 
 #[test]

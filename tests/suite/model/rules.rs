@@ -309,17 +309,17 @@ impl Model {
     }
 
     fn revoke_all_for_user_except(&mut self, by: Actor, user: User, keep: Name) -> Answer {
-        let spared = match by {
-            Actor::Reference => Some(keep),
-            // Differs: what is kept is the live token of the session, not a spent one that was named.
-            Actor::Library => self.rows.get(&keep).and_then(|kept| {
-                let is_end = |row: &Row| row.session == kept.session && row.rotated_to.is_none();
-                self.names(|_, row| is_end(row)).first().copied()
-            }),
+        let spared = match (by, self.rows.get(&keep)) {
+            // Differs: of a token that has been rotated, the session is kept as it is.
+            (Actor::Library, Some(kept)) if kept.rotated_to.is_some() => {
+                let session = kept.session;
+                self.names(|_, row| row.session == session)
+            }
+            _ => vec![keep],
         };
-        let theirs = self.names(|name, row| row.user == user && Some(name) != spared);
-        let row = spared.and_then(|name| self.rows.get(&name));
-        if spared != Some(keep) && row.is_some_and(|row| row.user == user && row.is_valid()) {
+        let theirs = self.names(|name, row| row.user == user && !spared.contains(&name));
+        let lives = |name: &Name| self.rows.get(name).is_some_and(|row| row.user == user && row.is_valid());
+        if spared.len() > 1 && spared.iter().any(lives) {
             self.notes.push("all but a stale token: its session lives on");
         }
         Answer::Count(self.revoke(theirs, By::of(by, RevokedReason::OthersRevoked)))

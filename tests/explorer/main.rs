@@ -1,0 +1,114 @@
+//! Every interleaving of the verbs' statements on a real server, and the invariants after each.
+//!
+//! A connection is held before each statement until it is its turn. All schedules of every two writing verbs are run,
+//! and of three where that matters: no sampling. It prints how many, and a schedule that breaks a promise as a list of
+//! steps.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+
+mod check;
+mod fixture;
+mod lab;
+mod report;
+mod scenarios;
+mod search;
+mod stage;
+mod statement;
+mod verbs;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use lab::Lab;
+use scenarios::{Expected, Scenario};
+use search::{Found, search};
+
+/// Each has its own schema; while one waits for the server, another runs.
+const WORKERS: usize = 3;
+
+/// The most verbs of a scenario.
+const PROCESSES: usize = 3;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::of(std::env::args().skip(1));
+    let chosen: Vec<Scenario> = scenarios::all().into_iter().filter(|one| arguments.choose(&one.name())).collect();
+    if arguments.list {
+        print(&chosen.iter().map(|one| one.name() + ": test\n").collect::<String>());
+        return ExitCode::SUCCESS;
+    }
+    let started = Instant::now();
+    let found = run(&chosen);
+    let found: Vec<(Scenario, Found)> = chosen.into_iter().zip(found).collect();
+    print(&report::counts(&found));
+    let failures: Vec<String> = found.iter().filter_map(|(scenario, found)| report::failure(scenario, found)).collect();
+    print(&failures.concat());
+    print(&report::summary(&found, failures.len(), started.elapsed()));
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(scenarios: &[Scenario]) -> Vec<Found> {
+    let next = AtomicUsize::new(0);
+    let found: Vec<Mutex<Found>> = scenarios.iter().map(|_| Mutex::default()).collect();
+    let work = || {
+        let mut lab = None;
+        while let Some((scenario, found)) = take(&next, scenarios, &found) {
+            let lab = lab.get_or_insert_with(|| Lab::new(PROCESSES));
+            *found.lock().unwrap() =
+                search(lab, &scenario.verbs, scenario.bound, scenario.expected != Expected::AllKept);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(work);
+        }
+    });
+    found.into_iter().map(|found| found.into_inner().unwrap()).collect()
+}
+
+/// The next scenario that nobody has taken, from the end: the long ones are there.
+fn take<'a>(
+    next: &AtomicUsize,
+    scenarios: &'a [Scenario],
+    found: &'a [Mutex<Found>],
+) -> Option<(&'a Scenario, &'a Mutex<Found>)> {
+    let at = scenarios.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1)?;
+    Some((&scenarios[at], &found[at]))
+}
+
+/// Those of libtest, as far as they make sense here.
+#[derive(Debug, Default)]
+struct Arguments {
+    list: bool,
+    exact: bool,
+    filters: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Arguments {
+    fn of(mut given: impl Iterator<Item = String>) -> Self {
+        let mut arguments = Self::default();
+        while let Some(argument) = given.next() {
+            match argument.as_str() {
+                "--list" => arguments.list = true,
+                "--exact" => arguments.exact = true,
+                "--skip" => arguments.skipped.extend(given.next()),
+                "--test-threads" | "--format" | "--color" | "--logfile" | "-Z" => drop(given.next()),
+                other if other.starts_with('-') => {}
+                filter => arguments.filters.push(filter.to_owned()),
+            }
+        }
+        arguments
+    }
+
+    fn choose(&self, name: &str) -> bool {
+        let matches = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skipped.iter().any(matches)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "how many schedules were run is the result")]
+fn print(text: &str) {
+    print!("{text}");
+}

@@ -1,0 +1,84 @@
+//! Which verbs are explored beside each other.
+
+use crate::verbs::{Verb, WRITING};
+
+/// What a search has to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Every schedule keeps every promise.
+    AllKept,
+    /// A known flaw breaks this one in some schedule: the explorer can see it.
+    Broken(&'static str),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) verbs: Vec<Verb>,
+    pub(crate) expected: Expected,
+    /// The most preemptions of a schedule, where all schedules would be too many.
+    pub(crate) bound: Option<usize>,
+}
+
+impl Scenario {
+    pub(crate) fn name(&self) -> String {
+        let names: Vec<&str> = self.verbs.iter().map(|verb| verb.name()).collect();
+        names.join("+")
+    }
+}
+
+const SURVIVOR: Expected = Expected::Broken("invariant 3");
+
+const FLAWED: [(&[Verb], Expected); 5] = [
+    (&[Verb::ReferenceRotate, Verb::ReferenceChain], SURVIVOR),
+    (&[Verb::ReferenceRotate, Verb::ReferenceUser], SURVIVOR),
+    (&[Verb::ReferenceRotateAutocommit, Verb::ReferenceRotateAutocommit], Expected::Broken("invariant 1")),
+    (&[Verb::Rotate, Verb::ReferenceUser], SURVIVOR),
+    (&[Verb::Rotate, Verb::Revoke, Verb::UntilUnchanged], SURVIVOR),
+];
+
+const TRIPLES: [[Verb; 3]; 15] = [
+    [Verb::Rotate, Verb::Rotate, Verb::Session],
+    [Verb::Rotate, Verb::User, Verb::User],
+    [Verb::LoginAt, Verb::User, Verb::Rotate],
+    [Verb::RedeemSpent, Verb::RedeemSpent, Verb::Rotate],
+    [Verb::SwitchIn, Verb::InOrg, Verb::Rotate],
+    [Verb::Rotate, Verb::Chain, Verb::CleanUp],
+    [Verb::Login, Verb::User, Verb::User],
+    [Verb::RotateSame, Verb::RotateSame, Verb::Session],
+    [Verb::RedeemLive, Verb::RedeemLive, Verb::Rotate],
+    [Verb::Rotate, Verb::SwitchIn, Verb::User],
+    [Verb::SwitchIn, Verb::ExceptB, Verb::InOrg],
+    [Verb::Rotate, Verb::Revoke, Verb::Session],
+    [Verb::RedeemSpentUser, Verb::LoginAt, Verb::SwitchIn],
+    [Verb::Rotate, Verb::ExceptA, Verb::ExceptB],
+    [Verb::Rotate, Verb::Revoke, Verb::ChainOfLive],
+];
+
+/// What has to hold while other software rotates on the same table, in transactions.
+const BESIDE_REFERENCE: [Verb; 8] = [
+    Verb::Rotate,
+    Verb::RedeemSpent,
+    Verb::Session,
+    Verb::Chain,
+    Verb::User,
+    Verb::ExceptB,
+    Verb::InOrg,
+    Verb::Everyone,
+];
+
+/// Tens of thousands of schedules each.
+const BOUNDED: [([Verb; 3], usize); 2] =
+    [([Verb::SwitchIn, Verb::Org, Verb::Rotate], 2), ([Verb::Everyone, Verb::User, Verb::Rotate], 2)];
+
+/// Every pair of writing verbs, the triples, and the flaws that have to be found.
+pub(crate) fn all() -> Vec<Scenario> {
+    let flawed =
+        FLAWED.iter().map(|(verbs, expected)| Scenario { verbs: verbs.to_vec(), expected: *expected, bound: None });
+    let kept = |verbs: &[Verb], bound| Scenario { verbs: verbs.to_vec(), expected: Expected::AllKept, bound };
+    let pairs = WRITING.iter().enumerate().flat_map(|(at, one)| WRITING[at..].iter().map(|other| [*one, *other]));
+    let beside_reference = BESIDE_REFERENCE.iter().map(|verb| [Verb::ReferenceRotate, *verb]);
+    let pairs = pairs.chain(beside_reference).map(|verbs| kept(&verbs, None));
+    let triples = TRIPLES.iter().map(|verbs| kept(verbs, None));
+    let bounded = BOUNDED.iter().map(|(verbs, bound)| kept(verbs, Some(*bound)));
+    flawed.chain(pairs).chain(triples).chain(bounded).collect()
+}

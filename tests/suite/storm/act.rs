@@ -1,0 +1,210 @@
+//! Carries out what was drawn, on the store, and puts the answer into the words of the history.
+
+use chrono::Duration;
+use diesel::prelude::*;
+use refresh_tokens::schema::refresh_tokens::dsl;
+use refresh_tokens::{
+    Binding, Durability, Error, NewRefreshToken, NewSession, Redemption, RefreshTokenRepository, RefreshTokenStore,
+    Refusal, Result, Rotation, SessionQuery, SessionState, Successor, TokenHash, TokenTransaction,
+};
+use refresh_tokens_support::doc::in_days;
+use refresh_tokens_support::reference;
+use uuid::Uuid;
+
+use super::history::{Answer, By, Frame, Login, Op, Request, Row, Target, Why};
+
+/// How long a token lives that is to expire during the storm.
+const SHORT: Duration = Duration::milliseconds(60);
+
+fn hash(token: Uuid) -> TokenHash {
+    TokenHash::new(token.simple().to_string()).unwrap()
+}
+
+pub(super) fn act(store: &RefreshTokenStore, op: &Op) -> Answer {
+    let answer = match op {
+        Op::Create(login) => create(store, login),
+        Op::Rotate { by, request, frame } => rotate(store, *by, request, *frame),
+        Op::Revoke { target, frame } => framed(store, *frame, |tokens| revoke(tokens, *target)),
+        Op::GetValid(token) => store.get_valid_by_hash(&hash(*token), Binding::ANY).map(|found| rows(&found)),
+        Op::CheckReuse(token) => store.check_token_reuse(&hash(*token)).map(|found| rows(&found)),
+        Op::GetActive { user } => store.get_active_tokens_for_user(*user).map(|found| rows(&found)),
+        Op::ListSessions { user } => list_sessions(store, *user),
+        Op::Expire(token) => {
+            let expired = diesel::update(dsl::refresh_tokens.find(token)).set(dsl::expires_at.eq(in_days(-1)));
+            expired.execute(&mut store.pool().get().unwrap()).map(Answer::Rows).map_err(Error::from)
+        }
+        Op::CleanUp => store.cleanup_expired(0).map(Answer::Rows),
+    };
+    answer.unwrap_or_else(|error| Answer::Failed(format!("{error:?}")))
+}
+
+fn rows<'a>(found: impl IntoIterator<Item = &'a refresh_tokens::RefreshToken>) -> Answer {
+    Answer::Found(found.into_iter().map(Row::from).collect())
+}
+
+fn create(store: &RefreshTokenStore, login: &Login) -> Result<Answer> {
+    let mut session = NewSession::default();
+    if let Some(authenticated) = login.authenticated {
+        session = session.authenticated_at(authenticated.at);
+    }
+    let created = store.create(&NewRefreshToken {
+        id: login.token,
+        user_id: login.user,
+        token_hash: hash(login.token),
+        active_org_id: login.org,
+        expires_at: if login.is_short { in_days(0) + SHORT } else { in_days(30) },
+        session,
+    });
+    match created {
+        Ok(token) => Ok(Answer::Born(Row::from(&token))),
+        Err(Error::RevokedSinceLogin) => Ok(Answer::Refused(Why::RevokedSinceLogin, None)),
+        // It had to wait for longer than the token was to live.
+        Err(Error::InvalidInput(_)) if login.is_short => Ok(Answer::Refused(Why::Expired, None)),
+        Err(error) => Err(error),
+    }
+}
+
+fn list_sessions(store: &RefreshTokenStore, user: Uuid) -> Result<Answer> {
+    let page = store.list_sessions(&SessionQuery::of_user(user).limit(1_000))?;
+    assert!(page.next.is_none(), "a storm has fewer sessions");
+    // One may have expired between the statement that lists them and the reading of the clock after it.
+    let live = page.sessions.iter().filter(|session| session.state == SessionState::Live);
+    Ok(Answer::Sessions(live.map(|session| session.session_id).collect()))
+}
+
+fn rotate(store: &RefreshTokenStore, by: By, request: &Request, frame: Frame) -> Result<Answer> {
+    let presented = hash(request.presented);
+    let mut successor = Successor::new(request.successor, hash(request.successor), in_days(30));
+    if let Some(org) = request.org {
+        successor = successor.active_org_id(org);
+    }
+    let binding = request.binding.map_or(Binding::ANY, Binding::user);
+    match by {
+        By::Rotate => framed(store, frame, |tokens| match tokens.rotate(&presented, &successor, binding)? {
+            Rotation::Rotated(token) => Ok(Answer::Born(Row::from(&token))),
+            Rotation::Refused(refusal) => Ok(refused(&refusal)),
+        }),
+        By::Redeem(on_reuse) => framed(store, frame, |tokens| {
+            let redemption = tokens.redeem(&presented, &successor, binding, on_reuse)?;
+            Ok(redeemed(&redemption, frame))
+        }),
+        By::Guard => {
+            let answer = hosted(store, frame == Frame::RolledBack, |tx| {
+                let Some(locked) = tx.get_valid_for_rotation(&presented, binding)? else {
+                    return Ok(Answer::Refused(Why::NotSaid, None));
+                };
+                let token = locked.rotate_to(&successor)?;
+                Ok(Answer::Born(Row::from(&token)))
+            });
+            match answer {
+                Err(Error::RevokedSinceLogin) => Ok(Answer::Refused(Why::OrgRevoked, None)),
+                answer => answer,
+            }
+        }
+        By::Reference => hosted(store, frame == Frame::RolledBack, |tx| {
+            let new = reference::NewHash {
+                id: request.successor,
+                token_hash: successor_hash(request),
+                expires_at: in_days(30),
+                active_org_id: None,
+            };
+            let rotated = reference::rotate(tx.connection(), presented.expose(), &new, request.binding)?;
+            let token = tx.get_by_hash(&hash(request.successor))?;
+            Ok(match (rotated, token) {
+                (Some(_), Some(token)) => Answer::Born(Row::from(&token)),
+                _ => Answer::Refused(Why::NotSaid, None),
+            })
+        }),
+    }
+}
+
+fn successor_hash(request: &Request) -> String {
+    hash(request.successor).expose().to_owned()
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let row = refusal.token().map(Row::from);
+    match (refusal, row) {
+        (Refusal::Reused(_), Some(row)) => Answer::Reused(row, None),
+        (Refusal::BindingMismatch(_), row) => Answer::Refused(Why::BindingMismatch, row),
+        (Refusal::Revoked(_), row) => Answer::Refused(Why::Revoked, row),
+        (Refusal::OrgRevoked(_), row) => Answer::Refused(Why::OrgRevoked, row),
+        (Refusal::Expired(_), row) => Answer::Refused(Why::Expired, row),
+        (Refusal::NotFound, row) => Answer::Refused(Why::NotFound, row),
+        (refusal, _) => Answer::Failed(format!("a refusal that the checker does not know: {refusal}")),
+    }
+}
+
+fn redeemed(redemption: &Redemption, frame: Frame) -> Answer {
+    let told = if frame == Frame::Own { Durability::Committed } else { Durability::UntilYourCommit };
+    match redemption {
+        Redemption::Rotated { durability, .. } | Redemption::Reused { durability, .. } if *durability != told => {
+            Answer::Failed(format!("durability: {durability:?}"))
+        }
+        Redemption::Rotated { token, .. } => Answer::Born(Row::from(token)),
+        Redemption::Reused { token, response, .. } => Answer::Reused(Row::from(token), Some(*response)),
+        Redemption::Refused(refusal) => refused(refusal),
+    }
+}
+
+fn revoke(tokens: &mut RefreshTokenRepository<'_>, target: Target) -> Result<Answer> {
+    match target {
+        Target::Token(token) => tokens.revoke(token).map(Answer::EndedOne),
+        Target::Hash(token) => tokens.revoke_by_hash(&hash(token)).map(Answer::EndedOne),
+        Target::Chain(token) => tokens.revoke_token_chain(token).map(Answer::Ended),
+        Target::Session(session) => tokens.revoke_session(session).map(Answer::Ended),
+        Target::SessionOf(token) => tokens.revoke_session_by_hash(&hash(token)).map(Answer::Ended),
+        Target::User(user) => tokens.revoke_all_for_user(user).map(Answer::Ended),
+        Target::Except { user, keep } => tokens.revoke_all_for_user_except(user, keep).map(Answer::Ended),
+        Target::Member { user, org } => tokens.revoke_all_for_user_in_org(user, org).map(Answer::Ended),
+        Target::Org(org) => tokens.revoke_all_for_org(org).map(Answer::Ended),
+        Target::Everyone => tokens.revoke_all_for_everyone().map(Answer::Ended),
+    }
+}
+
+fn framed(
+    store: &RefreshTokenStore,
+    frame: Frame,
+    verb: impl Fn(&mut RefreshTokenRepository<'_>) -> Result<Answer>,
+) -> Result<Answer> {
+    match frame {
+        Frame::Own => store.with(|tokens| verb(tokens)),
+        Frame::Committed => hosted(store, false, |tx| verb(tx)),
+        Frame::RolledBack => hosted(store, true, |tx| verb(tx)),
+    }
+}
+
+/// How a transaction ends that is rolled back on purpose.
+enum Undone {
+    Answer(Box<Answer>),
+    Failed(Error),
+}
+
+impl From<Error> for Undone {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn hosted(
+    store: &RefreshTokenStore,
+    is_undone: bool,
+    work: impl Fn(&mut TokenTransaction<'_>) -> Result<Answer>,
+) -> Result<Answer> {
+    // The host has work of its own to do, while others run into what its transaction holds.
+    let work = |tx: &mut TokenTransaction<'_>| {
+        let answer = work(tx)?;
+        for _ in 0..3 {
+            tx.now()?;
+        }
+        Ok::<_, Error>(answer)
+    };
+    if !is_undone {
+        return store.transaction(work);
+    }
+    match store.transaction_with(|tx| Err::<Answer, Undone>(Undone::Answer(Box::new(work(tx)?)))) {
+        Ok(answer) => Ok(answer),
+        Err(Undone::Answer(answer)) => Ok(*answer),
+        Err(Undone::Failed(error)) => Err(error),
+    }
+}

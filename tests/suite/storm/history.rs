@@ -1,0 +1,213 @@
+//! What happened in a storm: every call with its arguments, its answer and when it ran, and the table at the end.
+
+use chrono::{DateTime, Utc};
+use refresh_tokens::{BreachResponse, OnReuse, Receipt, RefreshToken, RevokedReason, TokenRevocation};
+use uuid::Uuid;
+
+/// A reading of the one counter of a storm: of two calls, one that ended before the other started came first.
+pub(super) type Stamp = u64;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) thread: usize,
+    pub(super) start: Stamp,
+    pub(super) end: Stamp,
+    pub(super) op: Op,
+    pub(super) answer: Answer,
+}
+
+/// A call's verb and arguments. A token is named by its id, from which its hash follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Op {
+    Create(Login),
+    Rotate {
+        by: By,
+        request: Request,
+        frame: Frame,
+    },
+    Revoke {
+        target: Target,
+        frame: Frame,
+    },
+    GetValid(Uuid),
+    CheckReuse(Uuid),
+    GetActive {
+        user: Uuid,
+    },
+    ListSessions {
+        user: Uuid,
+    },
+    /// Time passes for one token: it expired yesterday.
+    Expire(Uuid),
+    CleanUp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) token: Uuid,
+    pub(super) user: Uuid,
+    pub(super) org: Uuid,
+    pub(super) authenticated: Option<Authenticated>,
+    /// It lives for some milliseconds.
+    pub(super) is_short: bool,
+}
+
+/// The store's `now`, and when it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Authenticated {
+    pub(super) start: Stamp,
+    pub(super) end: Stamp,
+    pub(super) at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) presented: Uuid,
+    pub(super) successor: Uuid,
+    pub(super) org: Option<Uuid>,
+    /// The user whom the token must belong to.
+    pub(super) binding: Option<Uuid>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Rotate,
+    Redeem(OnReuse),
+    /// `get_valid_for_rotation` and `rotate_to`.
+    Guard,
+    /// The reference's statements, in a transaction.
+    Reference,
+}
+
+/// The transaction around a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Frame {
+    Own,
+    Committed,
+    RolledBack,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Target {
+    Token(Uuid),
+    Hash(Uuid),
+    Chain(Uuid),
+    Session(Uuid),
+    /// The session of a token, by its hash.
+    SessionOf(Uuid),
+    User(Uuid),
+    Except {
+        user: Uuid,
+        keep: Uuid,
+    },
+    Member {
+        user: Uuid,
+        org: Uuid,
+    },
+    Org(Uuid),
+    Everyone,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A token that is new, or that the same request had made before.
+    Born(Row),
+    Refused(Why, Option<Row>),
+    /// With what `redeem` did about it.
+    Reused(Row, Option<BreachResponse>),
+    Found(Vec<Row>),
+    /// The live ones.
+    Sessions(Vec<Uuid>),
+    Ended(Receipt),
+    EndedOne(TokenRevocation),
+    /// How many rows were written or deleted.
+    Rows(usize),
+    Failed(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    NotFound,
+    BindingMismatch,
+    Revoked,
+    OrgRevoked,
+    Expired,
+    RevokedSinceLogin,
+    /// `get_valid_for_rotation`, and the reference, do not say.
+    NotSaid,
+}
+
+/// A row; `RefreshToken` cannot be made outside of the crate, and the tests of the checker make some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) user: Uuid,
+    pub(super) org: Uuid,
+    pub(super) session: Uuid,
+    pub(super) generation: i32,
+    pub(super) rotated_to: Option<Uuid>,
+    pub(super) is_revoked: bool,
+    pub(super) reason: Option<RevokedReason>,
+    pub(super) is_reused: bool,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) session_started_at: DateTime<Utc>,
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+impl From<&RefreshToken> for Row {
+    fn from(token: &RefreshToken) -> Self {
+        Self {
+            id: token.id,
+            user: token.user_id,
+            org: token.active_org_id,
+            session: token.session_id,
+            generation: token.generation,
+            rotated_to: token.rotated_to,
+            is_revoked: token.revoked_at.is_some(),
+            reason: token.revoked_reason,
+            is_reused: token.reused_at.is_some(),
+            created_at: token.created_at,
+            session_started_at: token.session_started_at,
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+impl Row {
+    /// Neither rotated nor revoked.
+    pub(super) fn is_unspent(&self) -> bool {
+        self.rotated_to.is_none() && !self.is_revoked
+    }
+}
+
+/// A whole storm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct History {
+    pub(super) calls: Vec<Call>,
+    /// The table after the last call, and the database's clock then.
+    pub(super) table: Vec<Row>,
+    pub(super) read_at: DateTime<Utc>,
+}
+
+impl Call {
+    pub(super) fn frame(&self) -> Frame {
+        match self.op {
+            Op::Rotate { frame, .. } | Op::Revoke { frame, .. } => frame,
+            _ => Frame::Own,
+        }
+    }
+
+    /// It stays, whatever it did.
+    pub(super) fn is_committed(&self) -> bool {
+        self.frame() != Frame::RolledBack
+    }
+
+    /// The rows that the answer shows.
+    pub(super) fn rows(&self) -> &[Row] {
+        match &self.answer {
+            Answer::Born(row) | Answer::Reused(row, _) | Answer::Refused(_, Some(row)) => std::slice::from_ref(row),
+            Answer::Found(rows) => rows,
+            _ => &[],
+        }
+    }
+}
