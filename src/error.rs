@@ -70,7 +70,8 @@ pub enum Error {
     Busy(Wait),
 
     /// The server chose this transaction as the victim of a deadlock, or could not serialize it
-    /// (REPEATABLE READ and SERIALIZABLE); it was rolled back.
+    /// (REPEATABLE READ and SERIALIZABLE); or a [`LockedToken`](crate::LockedToken) was to switch the organisation while
+    /// somebody else held the user's gate. Roll the transaction back and run it again, from its start.
     #[error("the server gave way to a concurrent transaction: rolled back, run the whole transaction again")]
     Conflict,
 
@@ -124,7 +125,8 @@ pub enum Error {
     )]
     SchemaMissing,
 
-    /// [`verify`](crate::verify) or [`migrate`](crate::migrate) found a table that is not as this version needs it.
+    /// [`verify`](crate::verify) or [`migrate`](crate::migrate) found a table that is not as this version needs it; or
+    /// a verb found `refresh_token_gates` without its 256 rows, which `verify` does not read.
     #[error("table refresh_tokens is not as this version needs it: {}", .0.join("; "))]
     SchemaMismatch(Vec<String>),
 
@@ -277,7 +279,9 @@ fn from_message(message: &str) -> Error {
 
 fn is_missing_schema(message: &str) -> bool {
     message.ends_with(" does not exist")
-        && (message.starts_with("relation \"refresh_token")
+        && (["refresh_tokens", "refresh_token_gates", "refresh_token_cutoffs"]
+            .iter()
+            .any(|table| message.starts_with(&format!("relation \"{table}\"")))
             || message.starts_with("column refresh_tokens.")
             || (message.starts_with("column \"") && message.contains(" of relation \"refresh_tokens\"")))
 }

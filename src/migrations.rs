@@ -116,7 +116,8 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
             .get_result(conn)?
         {
             let message = "refresh_tokens was there before migrate() adopted it, so it is not dropped: \
-                drop what was added (trigger, function, columns from session_id on, refresh_tokens_migrations) by hand";
+                drop what was added (trigger, function, columns from session_id on, refresh_token_gates, refresh_token_cutoffs, \
+                refresh_tokens_migrations) by hand";
             return Err(Error::Migration { message: message.to_owned() });
         }
         let applied = applied_versions(conn)?;

@@ -260,11 +260,13 @@ impl NewSession {
 
     /// Says when the user was authenticated (UTC, the database's clock), so that a newer revocation refuses the login.
     ///
-    /// Take it with [`now`](crate::RefreshTokenRepository::now) **before** you check the credentials: a password
+    /// Take it with [`now`](crate::RefreshTokenRepository::now) **before** you check the credentials, in no transaction
+    /// that has revoked the user's tokens: a password
     /// reset that comes between the check and [`create`](crate::RefreshTokenRepository::create) would otherwise miss
     /// the session that begins after it. It may lie far back, as where a single sign-on vouches for the user
     /// (`auth_time` of `OpenID` Connect Core 1.0 §2): what counts is whether the user, the organisation, the user in
-    /// it, or everybody was revoked since. An instant before 1970 counts as 1970.
+    /// it, or everybody was revoked since. Of another clock, take the earlier of its instant and `now`; if it counts
+    /// whole seconds, a login in the second of a revocation is refused. An instant before 1970 counts as 1970.
     ///
     /// Defaults to none: no revocation refuses the login.
     ///

@@ -63,8 +63,8 @@ pub enum Refusal {
     BindingMismatch(RefreshToken),
     /// It was revoked. For a rotation that is sent again: it, or the successor that it had made, was.
     Revoked(RefreshToken),
-    /// It is live, but the organisation that its successor was to switch to, or the user in that organisation, was
-    /// revoked after the session began. Without the switch it can be rotated; for the switch, have the user log in.
+    /// It is neither rotated nor revoked, but the organisation that its successor was to switch to, or the user in that organisation, was
+    /// revoked after the session began. Without the switch it may be rotated; for the switch, have the user log in.
     OrgRevoked(RefreshToken),
     /// It expired, or its session did. For a rotation that is sent again: the successor that it had made did.
     Expired(RefreshToken),

@@ -191,9 +191,9 @@ impl RefreshTokenStore {
     /// Makes a call again, from its start, whose transaction the server rolled back in favour of another one.
     fn retrying<T>(&self, mut work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
         self.with(|tokens| {
-            for _ in 0..self.conflict_retries {
+            for retry in 0..self.conflict_retries {
                 match work(tokens) {
-                    Err(Error::Conflict) => {}
+                    Err(Error::Conflict) => pause_before(retry),
                     outcome => return outcome,
                 }
             }
@@ -265,6 +265,12 @@ impl RefreshTokenStore {
         let mut conn = self.take()?;
         RefreshTokenRepository::with_reason(&mut conn, self.reason).transaction_with(work)
     }
+}
+
+/// 2 ms, then twice as long each time, but never more than 64: as long as most transactions take.
+fn pause_before(retry: u32) {
+    #[expect(clippy::disallowed_methods, reason = "a bounded back-off, and not a test that hopes")]
+    std::thread::sleep(Duration::from_millis(2 << retry.min(5)));
 }
 
 /// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password.

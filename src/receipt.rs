@@ -60,16 +60,17 @@ impl fmt::Display for Receipt {
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[must_use = "the session of a token that has been rotated goes on: match on SessionGoesOn, or call revoke_session"]
+#[must_use = "the session of a token that has been rotated may go on: match on SessionGoesOn, or call revoke_session"]
 pub enum TokenRevocation {
     /// Nothing was changed: there is no such token, or it was revoked already.
     Unchanged,
-    /// It was the last token of its session, which has ended with it.
+    /// It was the last token of its session, which has ended with it. (Where other software's race has forked a
+    /// session, of its branch.)
     SessionEnded {
         /// The session.
         session_id: Uuid,
     },
-    /// It had been rotated: the row is revoked, and the session goes on with a later token.
+    /// It had been rotated: the row is revoked, and the session may go on with a later token.
     /// [`revoke_session`](crate::RefreshTokenRepository::revoke_session) ends it.
     SessionGoesOn {
         /// The session.

@@ -30,7 +30,7 @@ use crate::token_hash::TokenHash;
 /// How long a verb waits is the connection's to say: `SET lock_timeout` and `statement_timeout` on it, or use
 /// [`RefreshTokenStore`](crate::RefreshTokenStore), which does. Besides the errors that each verb lists, all can
 /// end in [`Error::Busy`], [`Error::Conflict`], [`Error::ConnectionLost`], [`Error::SchemaMissing`],
-/// [`Error::UnreadableRow`] and [`Error::Database`].
+/// [`Error::SchemaMismatch`], [`Error::UnreadableRow`] and [`Error::Database`].
 ///
 /// # Example
 ///
@@ -90,6 +90,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
+    #[must_use = "it is another handle of the same connection"]
     pub fn because(&mut self, reason: RevokedReason) -> RefreshTokenRepository<'_> {
         RefreshTokenRepository { conn: self.conn, reason: Some(reason) }
     }
@@ -112,8 +113,10 @@ impl<'conn> RefreshTokenRepository<'conn> {
     ///
     /// # Locking
     ///
-    /// None, if it is not told when the user was authenticated; else the user's gate, shared: a revocation of the user,
-    /// the organisation or everybody is waited for. A concurrent insert of the same id or hash is waited for, too.
+    /// None, if it is not told when the user was authenticated; else the user's gate, until the end of the transaction:
+    /// yours, if you have one open. A revocation or login that holds it is waited for, of this user or of the 1 in 256 who
+    /// have the same one. A concurrent insert of the same id or hash is waited for, too. In a transaction of yours, call
+    /// it before you rotate or revoke a single token.
     ///
     /// # Example
     ///

@@ -52,7 +52,8 @@ fn aborted_or(error: DieselError) -> Error {
 /// # let mut conn = connection();
 /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
 /// # let user_id = tokens.create(&new_token())?.user_id;
-/// // A password change and the end of all sessions: both, or neither.
+/// // A password change and the end of all sessions: both, or neither. The revocation last, because the old password is
+/// // good until COMMIT, and who is authenticated with it after this call is let in.
 /// tokens.transaction(|tx| {
 ///     diesel::sql_query("SELECT 1 /* UPDATE users SET password = … */").execute(tx.connection())?;
 ///     tx.revoke_all_for_user(user_id)
@@ -287,13 +288,14 @@ impl LockedToken<'_> {
     /// [`Error::InvalidInput`] for a nil id or an expiry that is not in the future of the database's clock;
     /// [`Error::DuplicateId`] and [`Error::DuplicateHash`]; where it switches the organisation,
     /// [`Error::RevokedSinceLogin`] if that, or the user in it, was revoked since the session began, and
-    /// [`Error::Conflict`] if a revocation of the user or the organisation is under way; [`Error::LockedTokenSpent`] if this transaction itself
+    /// [`Error::Conflict`] if somebody else holds the user's gate ([`rotate`](RefreshTokenRepository::rotate) waits
+    /// for it instead); [`Error::LockedTokenSpent`] if this transaction itself
     /// revoked or rotated the token after it had locked it. Return an error from the closure: the transaction
     /// cannot go on after it.
     ///
     /// # Locking
     ///
-    /// None beyond the lock that is held, and where it switches the organisation the user's gate, shared. A concurrent
+    /// None beyond the lock that is held, and where it switches the organisation the user's gate, which it does not wait for. A concurrent
     /// insert of the same id or hash is waited for.
     ///
     /// # Example

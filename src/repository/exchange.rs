@@ -32,8 +32,9 @@ impl RefreshTokenRepository<'_> {
     ///
     /// The token, if it is neither rotated nor revoked, is locked (`FOR UPDATE`) until the end of the transaction: its
     /// own, or yours. Where it is refused, no lock is kept. Expiry is judged by the database's clock after the lock is
-    /// held. Where the successor switches the organisation, the user's gate is held, shared, and a revocation that has
-    /// shut it is waited for.
+    /// held. Where the successor switches the organisation, the user's gate is held, too, and whoever has it is waited
+    /// for. A request sent again holds the successor that it is answered with. In a transaction of yours, call revocations
+    /// of many, and logins, before it.
     ///
     /// # Example
     ///
@@ -74,8 +75,9 @@ impl RefreshTokenRepository<'_> {
 
     /// The whole exchange: [`rotate`](Self::rotate), and where the token was reused, the breach response.
     ///
-    /// Detection and response cannot be torn apart by a caller that forgets one, or rolls it back by an `Err`. The
-    /// response is given once for each token ([`reused_at`](crate::RefreshToken::reused_at)): replays of a dead token are answered
+    /// No caller can forget the response, or roll it back by an `Err`. Detection changes nothing and gives its locks back;
+    /// the response is one transaction, and should it fail, the next presentation of the token has it. It is given
+    /// once for each spent token ([`reused_at`](crate::RefreshToken::reused_at)): replays of a dead token are answered
     /// with [`BreachResponse::GivenBefore`](crate::BreachResponse::GivenBefore) and cost one look-up, however long the
     /// session's history, and cannot be used to log a user out for ever. RFC 9700 §4.14.2.
     ///

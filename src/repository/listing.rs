@@ -45,7 +45,8 @@ impl RefreshTokenRepository<'_> {
 
     /// Lists the sessions of a user, newest first, page by page: for the page where a user sees their devices, or an audit.
     ///
-    /// One entry for each session, without a hash. Join your own table of devices by
+    /// One entry for each session, without a hash. It reads all rows of the user, spent ones included: what a page costs
+    /// grows with how long retention keeps them. Join your own table of devices by
     /// [`Session::session_id`](crate::Session::session_id).
     ///
     /// # Errors

@@ -121,7 +121,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Locking
     ///
-    /// The row, until the end of the transaction.
+    /// The row, until the end of the transaction. In one of yours, call revocations of many, and logins, before it.
     ///
     /// # Example
     ///
@@ -153,7 +153,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Locking
     ///
-    /// The row, until the end of the transaction.
+    /// The row, until the end of the transaction. In one of yours, call revocations of many, and logins, before it.
     ///
     /// # Example
     ///
@@ -279,9 +279,11 @@ impl RefreshTokenRepository<'_> {
     /// switch to it and logins to it are cut off, as by [`revoke_all_for_user_in_org`](Self::revoke_all_for_user_in_org);
     /// sessions that begin after the call are not touched.
     ///
-    /// It walks the whole table, 2,000 rows at a time, each in a short transaction of its own, at least twice; called
-    /// inside a transaction of yours, that holds them all, and every gate, so that other revocations and logins wait
-    /// for your COMMIT.
+    /// It walks the whole table, 1,000 rows at a time, each in a short transaction of its own, until a walk meets none that
+    /// could be rotated, so mostly twice. That costs a look at every row: on a table larger than memory, expect it to take
+    /// as long as reading it in random order, and give it a connection without a tight `statement_timeout`. Called
+    /// inside a transaction of yours, it holds all that it locks, and every gate, so that other revocations and logins
+    /// wait for your COMMIT.
     ///
     /// # Errors
     ///
@@ -290,8 +292,8 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Locking
     ///
-    /// All gates, in their order, for a moment; then the rows of one step at a time, without waiting for a row while it
-    /// holds one.
+    /// Each gate for a moment, and the rows of one step at a time, without waiting for anything while it holds another.
+    /// Inside a transaction of yours: all gates, in their order, and all rows, until its end.
     ///
     /// # Example
     ///

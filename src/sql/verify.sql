@@ -50,8 +50,8 @@ actual_index AS (
     FROM pg_index, found
     WHERE indrelid = found.oid AND indisvalid AND indpred IS NULL
 ),
-needed_table (name) AS (
-    VALUES ('refresh_token_gates'), ('refresh_token_cutoffs')
+needed_table (name, columns) AS (
+    VALUES ('refresh_token_gates', '{gate,shut}'::text[]), ('refresh_token_cutoffs', '{user_id,org_id,revoked_at}')
 )
 SELECT format('column %s is missing', needed.name) AS problem
 FROM needed_column needed
@@ -92,9 +92,12 @@ WHERE 1 <= $1
     AND NOT EXISTS (
         SELECT FROM actual_index actual WHERE actual.columns[1:cardinality(needed.columns)] = needed.columns)
 UNION ALL
-SELECT format('table %s is missing: apply the last file of the migrations', needed.name)
+SELECT format('table %s is missing, or another: it needs columns %s', needed.name, array_to_string(needed.columns, ', '))
 FROM needed_table needed
-WHERE 1 <= $1 AND to_regclass(needed.name) IS NULL
+WHERE 1 <= $1
+    AND NOT needed.columns <@ ARRAY(
+        SELECT attname::text FROM pg_attribute
+        WHERE attrelid = to_regclass(needed.name) AND attnum > 0 AND NOT attisdropped)
 UNION ALL
 SELECT 'trigger refresh_tokens_adopt_successor is missing or disabled, so that successors written by other software leave their session'
 WHERE 1 <= $1

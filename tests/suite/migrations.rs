@@ -196,6 +196,7 @@ fn verify_names_what_differs_and_how_to_mend_it() {
         ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_revoked_reason_check", "CHECK"),
         ("ALTER TABLE refresh_tokens DROP COLUMN reused_at", "column reused_at is missing"),
         ("DROP TABLE refresh_token_gates", "table refresh_token_gates is missing"),
+        ("ALTER TABLE refresh_token_cutoffs DROP COLUMN org_id", "table refresh_token_cutoffs is missing, or another"),
         ("DROP TABLE refresh_token_cutoffs", "table refresh_token_cutoffs is missing"),
         ("ALTER TABLE refresh_tokens ALTER session_id DROP DEFAULT", "column session_id needs a default"),
         ("ALTER TABLE refresh_tokens ALTER session_id DROP NOT NULL", "column session_id must be NOT NULL"),
