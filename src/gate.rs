@@ -6,9 +6,8 @@
 //! many tokens of a user, and the only one that two of them wait for: that is why they do not deadlock.
 
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Timestamptz};
+use diesel::sql_types::Timestamptz;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -94,7 +93,7 @@ pub(crate) fn pass_without_waiting(conn: &mut PgConnection, user_id: Uuid) -> Re
 /// As [`pass`], for who writes a cutoff: it also changes the row, so that a login whose snapshot is too old to see the
 /// cutoff meets a conflict.
 pub(crate) fn shut(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
-    match shut_where(conn, gates::gate.eq(gate_of(user_id)))? {
+    match shut_these(conn, &[gate_of(user_id)])? {
         0 => Err(gates_missing()),
         _ => Ok(()),
     }
@@ -107,7 +106,7 @@ pub(crate) fn shut_all(conn: &mut PgConnection) -> Result<()> {
     if locked.len() < GATES {
         return Err(gates_missing());
     }
-    shut_where(conn, gates::gate.eq_any(locked))?;
+    shut_these(conn, &locked)?;
     Ok(())
 }
 
@@ -121,21 +120,18 @@ pub(crate) fn shut_one_by_one(conn: &mut PgConnection) -> Result<()> {
     let free: Vec<i16> = read_committed(conn, |conn| {
         let free = gates::refresh_token_gates.order(gates::gate).select(gates::gate);
         let free: Vec<i16> = free.for_no_key_update().skip_locked().load(conn)?;
-        shut_where(conn, gates::gate.eq_any(free.clone()))?;
+        shut_these(conn, &free)?;
         Ok(free)
     })?;
     for gate in all.into_iter().filter(|gate| !free.contains(gate)) {
-        read_committed(conn, |conn| Ok(shut_where(conn, gates::gate.eq(gate))?))?;
+        read_committed(conn, |conn| Ok(shut_these(conn, &[gate])?))?;
     }
     Ok(())
 }
 
-fn shut_where<P>(conn: &mut PgConnection, which: P) -> QueryResult<usize>
-where
-    P: BoxableExpression<refresh_token_gates::table, Pg, SqlType = Bool> + 'static,
-{
-    let which: Box<dyn BoxableExpression<refresh_token_gates::table, Pg, SqlType = Bool>> = Box::new(which);
-    diesel::update(gates::refresh_token_gates.filter(which)).set(gates::shut.eq(gates::shut + 1)).execute(conn)
+fn shut_these(conn: &mut PgConnection, which: &[i16]) -> QueryResult<usize> {
+    let which = gates::refresh_token_gates.filter(gates::gate.eq_any(which));
+    diesel::update(which).set(gates::shut.eq(gates::shut + 1)).execute(conn)
 }
 
 fn gates_missing() -> Error {

@@ -115,7 +115,7 @@ fn token(rng: &mut TestRng, known: &Known, kind: Kind) -> Option<Row> {
     let old_in_ten = match kind {
         Kind::Rotate => 0,
         Kind::PresentOld => 10,
-        Kind::Expire => 8,
+        Kind::Expire => 4,
         _ => 3,
     };
     if rng.random_range(0..10) < old_in_ten { known.old(rng) } else { known.live(rng) }
