@@ -1,7 +1,8 @@
 //! Every interleaving of the verbs' statements on a real server, and the invariants after each.
 //!
 //! A connection is held before each statement until it is its turn. All schedules of every two writing verbs are run,
-//! and of three where that matters: no sampling. It prints how many, and a schedule that breaks a promise as a list of
+//! and of three where that matters: no sampling. Beside a walk over the whole table, it is those with at most so many
+//! preemptions as it prints. It prints how many, and a schedule that breaks a promise as a list of
 //! steps.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
