@@ -24,8 +24,8 @@ use crate::models::RefreshToken;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Binding {
-    user_id: Option<Uuid>,
-    org_id: Option<Uuid>,
+    pub(crate) user_id: Option<Uuid>,
+    pub(crate) org_id: Option<Uuid>,
 }
 
 impl Binding {

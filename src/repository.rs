@@ -18,7 +18,7 @@ use crate::revoked_reason::RevokedReason;
 use crate::rotation;
 use crate::rotation::has_not_expired;
 use crate::schema::refresh_tokens;
-use crate::statement::Create;
+use crate::statement::{Create, Prepared};
 use crate::token_hash::TokenHash;
 
 /// The refresh tokens of a database, through a connection of yours.
@@ -145,7 +145,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
             if new.session.authenticated_at.is_some() {
                 gate::pass(conn, new.user_id)?;
             }
-            match Create(new).get_result::<(_, _, Option<RefreshToken>)>(conn)? {
+            match Prepared(Create(new)).get_result::<(_, _, Option<RefreshToken>)>(conn)? {
                 (_, _, Some(token)) => Ok(token),
                 (_, true, None) => Err(Error::RevokedSinceLogin),
                 (now, false, None) => Err(new.refused_at(now).into()),

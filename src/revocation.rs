@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, Wait};
@@ -21,6 +21,7 @@ use crate::isolation::read_committed;
 use crate::receipt::Receipt;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
+use crate::statement::{ChainPass, Prepared, SessionPass};
 use crate::token_hash::TokenHash;
 
 /// How many passes a revocation makes before it gives up with [`Error::Busy`] and [`Wait::Births`].
@@ -30,8 +31,8 @@ use crate::token_hash::TokenHash;
 const MAX_PASSES: usize = 100;
 
 /// What one pass met: how many unrevoked rows in its snapshot, and what it revoked of them.
-#[derive(QueryableByName)]
-struct Pass {
+#[derive(QueryableByName, Queryable)]
+pub(crate) struct Pass {
     #[diesel(sql_type = BigInt)]
     seen: i64,
     #[diesel(sql_type = BigInt)]
@@ -66,14 +67,7 @@ pub(crate) fn chain_passes(
     generation: i32,
     reason: RevokedReason,
 ) -> Result<Receipt> {
-    repeat_until_none_is_seen(|| {
-        sql_query(concat!(include_str!("sql/seen_in_chain.sql"), include_str!("sql/revoke_seen.sql")))
-            .bind::<Text, _>(reason)
-            .bind::<SqlUuid, _>(token_id)
-            .bind::<SqlUuid, _>(session_id)
-            .bind::<Integer, _>(generation)
-            .get_result(conn)
-    })
+    repeat_until_none_is_seen(|| Prepared(ChainPass { token_id, session_id, generation, reason }).get_result(conn))
 }
 
 /// All tokens of a session.
@@ -108,12 +102,7 @@ fn revoke_session_of(conn: &mut PgConnection, any_token: Which<'_>, reason: Revo
 
 /// The user's gate must be held.
 pub(crate) fn session_passes(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
-    repeat_until_none_is_seen(|| {
-        sql_query(concat!(include_str!("sql/seen_in_session.sql"), include_str!("sql/revoke_seen.sql")))
-            .bind::<Text, _>(reason)
-            .bind::<SqlUuid, _>(session_id)
-            .get_result(conn)
-    })
+    repeat_until_none_is_seen(|| Prepared(SessionPass { session_id, reason }).get_result(conn))
 }
 
 /// Which tokens of a user a revocation ends.

@@ -16,7 +16,7 @@ use crate::isolation::{Failure, Isolation, Scope, transaction};
 use crate::models::{RefreshToken, Successor};
 use crate::outcome::{Refusal, Rotation};
 use crate::schema::refresh_tokens;
-use crate::statement::Rotate;
+use crate::statement::{Prepared, Rotate, RotateLocked};
 use crate::token_hash::TokenHash;
 
 diesel::define_sql_function! {
@@ -38,7 +38,7 @@ pub(crate) fn has_not_expired() -> _ {
 /// Why a transaction ends without a change: ROLLBACK also gives back the lock that PostgreSQL keeps on a row
 /// that no longer qualifies after the wait for it. A breach response that held it would wait for another's gate.
 enum Stop {
-    Refused(Box<Refusal>, Scope),
+    Refused(Box<Refusal>),
     /// A revocation has shut the gate of this user, which a switch of organisation has to pass.
     GateShut(Uuid),
     Failed(Error),
@@ -59,19 +59,126 @@ pub(crate) fn rotate(
 ) -> Result<(Rotation, Scope)> {
     successor.check()?;
     binding.check()?;
+    let (made, scope) = at_once(conn, presented, successor, binding)?;
+    let rotation = match made {
+        Some(token) => Rotation::Rotated(token),
+        None => otherwise(conn, presented, successor, binding)?,
+    };
+    Ok((rotation, scope))
+}
+
+/// Everything in one statement; where that has changed nothing, its lock is given back before anybody asks why.
+fn at_once(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+) -> Result<(Option<RefreshToken>, Scope)> {
+    enum Unmade {
+        Nothing(Scope),
+        Failed(Error),
+    }
+
+    impl<E: Into<Error>> From<E> for Unmade {
+        fn from(error: E) -> Self {
+            Self::Failed(error.into())
+        }
+    }
+
+    let lock = live_for_update(presented).select((
+        refresh_tokens::id,
+        refresh_tokens::user_id,
+        refresh_tokens::active_org_id,
+        refresh_tokens::expires_at,
+        refresh_tokens::session_expires_at,
+    ));
+    let statement = Prepared(Rotate { lock, successor, binding: &binding });
+    let outcome =
+        transaction(conn, Isolation::Inherited, |conn, scope| match statement.get_result(conn).optional()? {
+            Some(token) => Ok((Some(token), scope)),
+            None => Err(Unmade::Nothing(scope)),
+        });
+    match outcome.map_err(Failure::into_error) {
+        Ok(made) => Ok(made),
+        Err(Unmade::Nothing(scope)) => Ok((None, scope)),
+        Err(Unmade::Failed(error)) => Err(error),
+    }
+}
+
+/// The answer to a request that could not be made at once: why not, the successor that it had made before, or a
+/// successor after all.
+pub(crate) fn otherwise(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+) -> Result<Rotation> {
+    match refusal_of_dead(conn, presented, successor, binding)? {
+        None => step_by_step(conn, presented, successor, binding),
+        Some(refusal) => repeat_or(conn, refusal, successor, binding),
+    }
+}
+
+/// Judges a token that nothing can make valid again, which needs no lock; `None` is for one that seems to be live.
+fn refusal_of_dead(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+) -> QueryResult<Option<Refusal>> {
+    let found: Option<(RefreshToken, DateTime<Utc>)> = refresh_tokens::table
+        .filter(refresh_tokens::token_hash.eq(presented))
+        .select((RefreshToken::as_select(), clock_timestamp()))
+        .first(conn)
+        .optional()?;
+    Ok(match found {
+        None => Some(Refusal::NotFound),
+        Some((token, now)) => dead_at(&token, now, successor, binding).map(|why| why(token)),
+    })
+}
+
+/// Why a token is refused.
+pub(crate) type Why = fn(RefreshToken) -> Refusal;
+
+/// What can be told without the token's lock, and without its user's gate, which a switch of organisation passes first.
+pub(crate) fn dead_at(
+    token: &RefreshToken,
+    now: DateTime<Utc>,
+    successor: &Successor,
+    binding: Binding,
+) -> Option<Why> {
+    let switches = successor.active_org_id.is_some_and(|org_id| org_id != token.active_org_id);
+    // A successor that is born expired is an error of the caller's, whatever the token.
+    let expired = token.ends_at() <= now && !switches && successor.expires_at > now;
+    spent(token, binding).or(expired.then_some(Refusal::Expired as Why))
+}
+
+fn spent(token: &RefreshToken, binding: Binding) -> Option<Why> {
+    if token.rotated_to.is_some() {
+        Some(Refusal::Reused)
+    } else if !binding.matches(token) {
+        Some(Refusal::BindingMismatch)
+    } else if token.revoked_at.is_some() {
+        Some(Refusal::Revoked)
+    } else {
+        None
+    }
+}
+
+fn step_by_step(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+) -> Result<Rotation> {
     let outcome = match attempt(conn, presented, successor, binding, None) {
         // Waits for the gate first this time, and not while it holds the token.
         Err(Stop::GateShut(user_id)) => attempt(conn, presented, successor, binding, Some(user_id)),
         outcome => outcome,
     };
     match outcome {
-        Ok((token, scope)) => Ok((Rotation::Rotated(token), scope)),
-        Err(Stop::Refused(refusal, scope)) => match *refusal {
-            Refusal::Reused(token) if token.rotated_to == Some(successor.id) && binding.matches(&token) => {
-                Ok((repeat(conn, token, successor)?, scope))
-            }
-            refusal => Ok((Rotation::Refused(refusal), scope)),
-        },
+        Ok(token) => Ok(Rotation::Rotated(token)),
+        Err(Stop::Refused(refusal)) => repeat_or(conn, *refusal, successor, binding),
         Err(Stop::GateShut(_)) => Err(Error::Conflict),
         Err(Stop::Failed(error)) => Err(error),
     }
@@ -83,12 +190,12 @@ fn attempt(
     successor: &Successor,
     binding: Binding,
     gate_of: Option<Uuid>,
-) -> Result<(RefreshToken, Scope), Stop> {
-    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+) -> Result<RefreshToken, Stop> {
+    let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
         if let Some(user_id) = gate_of {
             gate::pass(conn, user_id)?;
         }
-        let refused = |refusal| Stop::Refused(Box::new(refusal), scope);
+        let refused = |refusal| Stop::Refused(Box::new(refusal));
         let token = lock(conn, presented, binding)?.map_err(refused)?;
         match entry(conn, &token, successor)? {
             Entry::Free => {}
@@ -96,30 +203,33 @@ fn attempt(
             Entry::GateShut => return Err(Stop::GateShut(token.user_id)),
         }
         match write_successor(conn, &token, successor, None)? {
-            Some(successor) => Ok((successor, scope)),
+            Some(successor) => Ok(successor),
             None => Err(refused(Refusal::Expired(token))),
         }
     });
     outcome.map_err(Failure::into_error)
 }
 
+/// Only a row that is neither rotated nor revoked: a spent one stays spent, so there is nothing to lock it for, and a
+/// lock is a write.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn live_for_update<'a>(presented: &'a TokenHash) -> _ {
+    refresh_tokens::table
+        .filter(refresh_tokens::token_hash.eq(presented))
+        .filter(refresh_tokens::rotated_to.is_null())
+        .filter(refresh_tokens::revoked_at.is_null())
+        .for_update()
+}
+
 /// If a row is found that is neither rotated nor revoked, it is locked until the end of the transaction.
 ///
-/// Expiry is left out: only a statement that starts after the lock is held can judge it. A spent row stays spent, so
-/// it is read and not locked: a lock is a write, and replays of one dead token would queue for the disk.
+/// Expiry is left out: only a statement that starts after the lock is held can judge it.
 pub(crate) fn lock(
     conn: &mut PgConnection,
     presented: &TokenHash,
     binding: Binding,
 ) -> QueryResult<Result<RefreshToken, Refusal>> {
-    let live = refresh_tokens::table
-        .filter(refresh_tokens::token_hash.eq(presented))
-        .filter(refresh_tokens::rotated_to.is_null())
-        .filter(refresh_tokens::revoked_at.is_null())
-        .for_update()
-        .select(RefreshToken::as_select())
-        .first(conn)
-        .optional()?;
+    let live = live_for_update(presented).select(RefreshToken::as_select()).first(conn).optional()?;
     match live {
         Some(token) if binding.matches(&token) => Ok(Ok(token)),
         Some(token) => Ok(Err(Refusal::BindingMismatch(token))),
@@ -128,13 +238,9 @@ pub(crate) fn lock(
 }
 
 fn why_not(conn: &mut PgConnection, presented: &TokenHash, binding: Binding) -> QueryResult<Refusal> {
-    Ok(match find(conn, presented)? {
-        Some(token) if token.rotated_to.is_some() => Refusal::Reused(token),
-        Some(token) if !binding.matches(&token) => Refusal::BindingMismatch(token),
-        Some(token) if token.revoked_at.is_some() => Refusal::Revoked(token),
-        // None, or born since the statement that found nothing to lock.
-        _ => Refusal::NotFound,
-    })
+    let found = find(conn, presented)?;
+    // None, or born since the statement that found nothing to lock.
+    Ok(found.and_then(|token| spent(&token, binding).map(|why| why(token))).unwrap_or(Refusal::NotFound))
 }
 
 pub(crate) fn find(conn: &mut PgConnection, hash: &TokenHash) -> QueryResult<Option<RefreshToken>> {
@@ -179,7 +285,7 @@ pub(crate) fn write_successor(
     successor: &Successor,
     judged_at: Option<DateTime<Utc>>,
 ) -> Result<Option<RefreshToken>> {
-    let statement = Rotate { successor, predecessor_id: token.id, judged_at };
+    let statement = Prepared(RotateLocked { successor, predecessor_id: token.id, judged_at });
     let (now, written): (DateTime<Utc>, Option<RefreshToken>) = statement.get_result(conn)?;
     // In microseconds, as the database compared them.
     if written.is_none() && successor.expires_at.timestamp_micros() <= now.timestamp_micros() {
@@ -190,11 +296,19 @@ pub(crate) fn write_successor(
 }
 
 /// A token that was rotated already: the same request sent again gets the answer that it had, while that is live.
-///
+fn repeat_or(conn: &mut PgConnection, refusal: Refusal, successor: &Successor, binding: Binding) -> Result<Rotation> {
+    match refusal {
+        Refusal::Reused(token) if token.rotated_to == Some(successor.id) && binding.matches(&token) => {
+            repeat(conn, token, successor)
+        }
+        refusal => Ok(Rotation::Refused(refusal)),
+    }
+}
+
 /// The successor is locked, so that a snapshot from before its end meets a conflict and does not hand it out.
 fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -> Result<Rotation> {
-    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
-        let refused = |refusal| Err(Stop::Refused(Box::new(refusal), scope));
+    let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
+        let refused = |refusal| Err(Stop::Refused(Box::new(refusal)));
         let made: Option<RefreshToken> = refresh_tokens::table
             .find(successor.id)
             .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
@@ -215,7 +329,7 @@ fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -
     });
     match outcome.map_err(Failure::into_error) {
         Ok(made) => Ok(Rotation::Rotated(made)),
-        Err(Stop::Refused(refusal, _)) => Ok(Rotation::Refused(*refusal)),
+        Err(Stop::Refused(refusal)) => Ok(Rotation::Refused(*refusal)),
         Err(Stop::GateShut(_)) => Err(Error::Conflict),
         Err(Stop::Failed(error)) => Err(error),
     }

@@ -12,7 +12,7 @@ use crate::input::{InvalidInput, MAX_EXPIRY, not_nil};
 use crate::models::{RefreshToken, TokenState};
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::now;
-use crate::statement::Sessions;
+use crate::statement::{ListSessions, Prepared};
 
 /// A session: all tokens that descend from one login, as one entry.
 ///
@@ -271,7 +271,7 @@ impl FromStr for SessionCursor {
 
 pub(crate) fn list(conn: &mut PgConnection, query: &SessionQuery) -> Result<SessionPage> {
     not_nil("user_id", query.user_id)?;
-    let mut tokens: Vec<RefreshToken> = Sessions(query).load(conn)?;
+    let mut tokens: Vec<RefreshToken> = Prepared(ListSessions(query)).load(conn)?;
     let is_full = i64::try_from(tokens.len()) == Ok(query.rows);
     if is_full {
         tokens.pop();

@@ -1,4 +1,4 @@
--- revoke_seen: the rest of every pass: lock what was seen, in the one order of locks, and revoke it ($1: why).
+-- revoke_seen: the rest of every pass: lock what was seen, in the one order of locks, and revoke it, for a reason.
 -- Oldest first, so that what a later pass finds comes after all that an earlier one has locked.
 -- The count of seen is the snapshot's: a row that changed while it was waited for may have had a successor.
 -- ANY (ARRAY(…)) and not a join: whatever the planner expects, it looks the rows up by id.

@@ -1,35 +1,30 @@
--- rotate: spends the predecessor, whose row lock the transaction holds, and writes its successor.
--- The insert reads from the update, so there is no successor without a spent predecessor.
-WITH request AS MATERIALIZED (
-    SELECT $1::uuid AS id, $2::text AS token_hash, $3::uuid AS active_org_id, $4::timestamptz AS expires_at,
-        $5::uuid AS predecessor_id, $6::timestamptz AS judged_at, clock_timestamp() AS now
+-- rotate: locks the presented token by the query in the first place, spends it, and writes its successor: all, or nothing.
+-- Judged is what was locked, by a clock that is read after the wait for the lock. That is why each step reads from the
+-- one before it and none from the table: in a small table, the planner might else look at an expiry before it waits.
+-- A successor that switches the organisation is not for this statement, because its user's gate comes first.
+WITH locked AS MATERIALIZED (
+    $1
+),
+judged AS MATERIALIZED (
+    SELECT locked.*, $2::timestamptz AS successor_expires_at, clock_timestamp() AS now FROM locked
 ),
 spent AS (
     UPDATE refresh_tokens token
-    SET rotated_to = request.id, rotated_at = request.now
-    FROM request
-    WHERE token.id = request.predecessor_id
-        AND token.rotated_to IS NULL
-        AND token.revoked_at IS NULL
-        AND least(token.expires_at, token.session_expires_at) > coalesce(request.judged_at, request.now)
-        AND request.expires_at > request.now
-    RETURNING token.user_id, token.active_org_id, token.session_id, token.session_expires_at, token.session_started_at,
-        token.generation
-),
-successor AS (
-    INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,
-        session_id, session_expires_at, session_started_at, generation)
-    SELECT request.id, spent.user_id, request.token_hash,
-        coalesce(request.active_org_id, spent.active_org_id),
-        least(request.expires_at, spent.session_expires_at),
-        spent.session_id, spent.session_expires_at, spent.session_started_at, spent.generation + 1
-    FROM request, spent
-    RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
-        session_id, session_expires_at, revoked_reason, generation, rotated_at,
-        session_started_at, reused_at
+    SET rotated_to = $3, rotated_at = judged.now
+    FROM judged
+    WHERE token.id = judged.id
+        AND least(judged.expires_at, judged.session_expires_at) > judged.now
+        AND judged.successor_expires_at > judged.now
+        AND coalesce(judged.user_id = $4::uuid, true)
+        AND coalesce(judged.active_org_id = $5::uuid, true)
+        AND coalesce(judged.active_org_id = $6::uuid, true)
+    RETURNING token.rotated_to, token.user_id, token.active_org_id, judged.successor_expires_at,
+        token.session_id, token.session_expires_at, token.session_started_at, token.generation
 )
-SELECT request.now, successor.id, successor.user_id, successor.token_hash, successor.active_org_id,
-    successor.expires_at, successor.revoked_at, successor.rotated_to, successor.created_at,
-    successor.session_id, successor.session_expires_at, successor.revoked_reason,
-    successor.generation, successor.rotated_at, successor.session_started_at, successor.reused_at
-FROM request LEFT JOIN successor ON true
+INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,
+    session_id, session_expires_at, session_started_at, generation)
+SELECT rotated_to, user_id, $7, active_org_id, least(successor_expires_at, session_expires_at),
+    session_id, session_expires_at, session_started_at, generation + 1
+FROM spent
+RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
+    session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at, reused_at

@@ -1,5 +1,5 @@
--- seen_in_chain: the unrevoked rows of a token ($2) and all that descends from it. revoke_seen.sql goes on.
--- session: the token and all later generations of its session ($3, $4), which bridges a link that clean-up deleted.
+-- seen_in_chain: the unrevoked rows of a token and all that descends from it. revoke_seen.sql goes on.
+-- session: the token and all later generations of its session, which bridges a link that clean-up deleted.
 -- beyond: what rotated_to leads to from there, outside of it; UNION, so that a cycle ends the walk.
 -- ANY (ARRAY(…)) and LIMIT 1 keep the planner's expectation small: for a long walk it would scan, or compile (jit).
 WITH RECURSIVE session AS MATERIALIZED (

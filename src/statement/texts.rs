@@ -1,0 +1,155 @@
+//! Each statement: its text, its values, its row.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use uuid::Uuid;
+
+use crate::binding::Binding;
+use crate::models::{NewRefreshToken, Successor};
+use crate::revoked_reason::RevokedReason;
+use crate::schema::refresh_tokens;
+use crate::sessions::SessionQuery;
+use crate::statement::{Places, Statement};
+
+type AllColumns = refresh_tokens::SqlType;
+
+/// Returns the database's clock, whether a revocation is newer than the login, and the row, if it was written.
+pub(crate) struct Create<'a>(pub(crate) &'a NewRefreshToken);
+
+impl Statement for Create<'_> {
+    const TEXT: &'static str = include_str!("../sql/create.sql");
+    type Id = Create<'static>;
+    type Row = (Timestamptz, Bool, Nullable<AllColumns>);
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<SqlUuid, _>(&self.0.id)?;
+        places.value::<SqlUuid, _>(&self.0.user_id)?;
+        places.value::<Text, _>(&self.0.token_hash)?;
+        places.value::<SqlUuid, _>(&self.0.active_org_id)?;
+        places.value::<Timestamptz, _>(&self.0.expires_at)?;
+        places.value::<Nullable<Timestamptz>, _>(&self.0.session.expires_at)?;
+        places.value::<Nullable<Timestamptz>, _>(&self.0.session.authenticated_at)
+    }
+}
+
+/// Returns the successor, or no row and changes nothing: because nothing was locked, or for whatever other reason.
+pub(crate) struct Rotate<'a, L> {
+    /// Locks the presented token and returns its columns `id`, `user_id`, `active_org_id`, `expires_at` and
+    /// `session_expires_at`.
+    pub(crate) lock: L,
+    pub(crate) successor: &'a Successor,
+    pub(crate) binding: &'a Binding,
+}
+
+impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, L> {
+    const TEXT: &'static str = include_str!("../sql/rotate.sql");
+    type Id = Rotate<'static, L::QueryId>;
+    type Row = AllColumns;
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.query(&self.lock)?;
+        places.value::<Timestamptz, _>(&self.successor.expires_at)?;
+        places.value::<SqlUuid, _>(&self.successor.id)?;
+        places.value::<Nullable<SqlUuid>, _>(&self.binding.user_id)?;
+        places.value::<Nullable<SqlUuid>, _>(&self.binding.org_id)?;
+        places.value::<Nullable<SqlUuid>, _>(&self.successor.active_org_id)?;
+        places.value::<Text, _>(&self.successor.token_hash)
+    }
+}
+
+/// Returns the database's clock and the successor, or no successor where an expiry forbids it.
+pub(crate) struct RotateLocked<'a> {
+    pub(crate) successor: &'a Successor,
+    pub(crate) predecessor_id: Uuid,
+    /// When the predecessor was found valid under its lock; `None` to judge it now.
+    pub(crate) judged_at: Option<DateTime<Utc>>,
+}
+
+impl Statement for RotateLocked<'_> {
+    const TEXT: &'static str = include_str!("../sql/rotate_locked.sql");
+    type Id = RotateLocked<'static>;
+    type Row = (Timestamptz, Nullable<AllColumns>);
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<SqlUuid, _>(&self.successor.id)?;
+        places.value::<Text, _>(&self.successor.token_hash)?;
+        places.value::<Nullable<SqlUuid>, _>(&self.successor.active_org_id)?;
+        places.value::<Timestamptz, _>(&self.successor.expires_at)?;
+        places.value::<SqlUuid, _>(&self.predecessor_id)?;
+        places.value::<Nullable<Timestamptz>, _>(&self.judged_at)
+    }
+}
+
+/// Returns a row for each session, and one more than a page has if there are more.
+pub(crate) struct ListSessions<'a>(pub(crate) &'a SessionQuery);
+
+impl Statement for ListSessions<'_> {
+    const TEXT: &'static str = include_str!("../sql/list_sessions.sql");
+    type Id = ListSessions<'static>;
+    type Row = AllColumns;
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<SqlUuid, _>(&self.0.user_id)?;
+        places.value::<Nullable<Timestamptz>, _>(&self.0.started_before)?;
+        places.value::<Nullable<SqlUuid>, _>(&self.0.id_before)?;
+        places.value::<Bool, _>(&self.0.with_ended)?;
+        places.value::<BigInt, _>(&self.0.rows)
+    }
+}
+
+/// What one pass of a revocation met: see [`Pass`](crate::revocation::Pass).
+type PassRow = (BigInt, BigInt, BigInt, Array<SqlUuid>);
+
+/// One pass over a token and all that descends from it.
+pub(crate) struct ChainPass {
+    pub(crate) token_id: Uuid,
+    pub(crate) session_id: Uuid,
+    pub(crate) generation: i32,
+    pub(crate) reason: RevokedReason,
+}
+
+impl Statement for ChainPass {
+    const TEXT: &'static str =
+        concat!(include_str!("../sql/seen_in_chain.sql"), include_str!("../sql/revoke_seen.sql"));
+    type Id = Self;
+    type Row = PassRow;
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<SqlUuid, _>(&self.token_id)?;
+        places.value::<SqlUuid, _>(&self.session_id)?;
+        places.value::<Integer, _>(&self.generation)?;
+        places.value::<Text, _>(&self.reason)
+    }
+}
+
+/// One pass over a session.
+pub(crate) struct SessionPass {
+    pub(crate) session_id: Uuid,
+    pub(crate) reason: RevokedReason,
+}
+
+impl Statement for SessionPass {
+    const TEXT: &'static str =
+        concat!(include_str!("../sql/seen_in_session.sql"), include_str!("../sql/revoke_seen.sql"));
+    type Id = Self;
+    type Row = PassRow;
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<SqlUuid, _>(&self.session_id)?;
+        places.value::<Text, _>(&self.reason)
+    }
+}
+
+/// The texts, and how many places each fills.
+#[cfg(test)]
+pub(super) const ALL: [(&str, usize); 6] = [
+    (Create::TEXT, 7),
+    (<Rotate<'_, diesel::dsl::Select<refresh_tokens::table, refresh_tokens::id>> as Statement>::TEXT, 7),
+    (RotateLocked::TEXT, 6),
+    (ListSessions::TEXT, 5),
+    (ChainPass::TEXT, 4),
+    (SessionPass::TEXT, 2),
+];
