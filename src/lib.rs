@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod batch;
 mod binding;
 mod error;
 mod gate;
@@ -40,6 +41,7 @@ mod transaction;
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod _architecture {}
 
+pub use batch::RotationRequest;
 pub use binding::Binding;
 pub use error::{Error, Result, Wait};
 pub use input::{InvalidInput, MAX_EXPIRY};

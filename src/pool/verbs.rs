@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::batch::RotationRequest;
 use crate::binding::Binding;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{NewRefreshToken, RefreshToken, Successor};
 use crate::outcome::Rotation;
 use crate::pool::RefreshTokenStore;
@@ -78,6 +79,39 @@ pooled_verbs! {
         "let page = store.list_sessions(&refresh_tokens::SessionQuery::of_user(token.user_id))?;\nassert_eq!(page.sessions.len(), 1);";
     now() -> DateTime<Utc>,
         "assert!(store.now()? > token.created_at);";
+}
+
+impl RefreshTokenStore {
+    /// [`RefreshTokenRepository::rotate_many`](crate::RefreshTokenRepository::rotate_many) on a pooled connection.
+    ///
+    /// A request that ends in [`Error::Conflict`] by itself is made again by itself.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let database = database();
+    /// # let store = store(&database);
+    /// # let presented = store.create(&new_token())?.token_hash;
+    /// use refresh_tokens::{Rotation, RotationRequest};
+    ///
+    /// let outcomes = store.rotate_many(&[RotationRequest::new(presented, successor())])?;
+    /// assert!(matches!(outcomes[0], Ok(Rotation::Rotated(_))));
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn rotate_many(&self, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
+        let mut outcomes = self.retrying(|tokens| tokens.rotate_many(requests))?;
+        for (request, outcome) in requests.iter().zip(&mut outcomes) {
+            if *outcome == Err(Error::Conflict) {
+                *outcome = self.rotate(&request.presented, &request.successor, request.binding);
+            }
+        }
+        Ok(outcomes)
+    }
 }
 
 // These go step by step, each a transaction: run again as a whole, they would forget what they had done.

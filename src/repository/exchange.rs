@@ -1,5 +1,6 @@
 //! The verbs that spend a token and issue its successor, and the transaction around them.
 
+use crate::batch::{self, RotationRequest};
 use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::models::Successor;
@@ -71,6 +72,58 @@ impl RefreshTokenRepository<'_> {
     /// ```
     pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
         rotation::rotate(self.conn, presented, successor, binding).map(|(rotation, _)| rotation)
+    }
+
+    /// Rotates many tokens in one transaction: each request has the outcome that [`rotate`](Self::rotate) would give it.
+    ///
+    /// One COMMIT, and three round trips for all of them together, instead of three for each. No request spoils another:
+    /// whatever is wrong with one (reuse, an unknown hash, a successor's id that exists) is in its own outcome, and a
+    /// token that somebody else holds locked does not hold up the others. The outcomes are in the order of the requests,
+    /// and as if they had been made one after the other in that order: of two that present the same token, the
+    /// first gets the successor, and a request may present the successor of one before it.
+    ///
+    /// Most often everything is one transaction. Requests that have to wait for somebody's lock, that switch the organisation, that are
+    /// sent again, or whose successor is refused, are made after it, each in a transaction of its own as by
+    /// [`rotate`](Self::rotate): so an outcome says nothing about that of another, and all that are reported are committed. Inside a
+    /// transaction of yours, all are a part of that.
+    ///
+    /// A hundred requests or so are where more stop to pay; the locks of all are held until the COMMIT.
+    ///
+    /// # Errors
+    ///
+    /// For one request, in its outcome: as [`rotate`](Self::rotate). For all, instead of outcomes: what befell the
+    /// transaction, such as [`Error::ConnectionLost`], [`Error::Conflict`] and [`Error::Busy`]; send all of
+    /// them again, as [`rotate`](Self::rotate) says.
+    ///
+    /// # Locking
+    ///
+    /// As [`rotate`](Self::rotate), for each token. In a transaction of its own it takes the locks that are free, waits for none, and
+    /// gives all back before it waits for the others one by one. In a transaction of yours it waits, in the order in
+    /// which revocations lock: by `created_at`, `session_id`, `generation`, `id`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let presented = [tokens.create(&new_token())?.token_hash, tokens.create(&new_token())?.token_hash];
+    /// use refresh_tokens::{Refusal, Rotation, RotationRequest};
+    ///
+    /// let [one, other] = presented;
+    /// let requests = [
+    ///     RotationRequest::new(one, successor()),
+    ///     RotationRequest::new(fresh_hash(), successor()), // which nobody has ever heard of
+    ///     RotationRequest::new(other, successor()),
+    /// ];
+    /// let outcomes = tokens.rotate_many(&requests)?;
+    /// assert!(matches!(outcomes[0], Ok(Rotation::Rotated(_))));
+    /// assert_eq!(outcomes[1], Ok(Rotation::Refused(Refusal::NotFound)));
+    /// assert!(matches!(outcomes[2], Ok(Rotation::Rotated(_))));
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn rotate_many(&mut self, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
+        batch::rotate_many(self.conn, requests)
     }
 
     /// The whole exchange: [`rotate`](Self::rotate), and where the token was reused, the breach response.

@@ -7,12 +7,14 @@ use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use crate::batch::RotationRequest;
 use crate::binding::Binding;
 use crate::models::{NewRefreshToken, Successor};
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
 use crate::sessions::SessionQuery;
 use crate::statement::{Places, Statement};
+use crate::token_hash::TokenHash;
 
 type AllColumns = refresh_tokens::SqlType;
 
@@ -57,6 +59,51 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, 
         places.value::<Nullable<SqlUuid>, _>(&self.binding.org_id)?;
         places.value::<Nullable<SqlUuid>, _>(&self.successor.active_org_id)?;
         places.value::<Text, _>(&self.successor.token_hash)
+    }
+}
+
+/// Returns the successors of those that could be rotated.
+pub(crate) struct RotateMany<'a, L> {
+    /// Locks what it can of the presented tokens, and returns what [`Rotate::lock`] does and `token_hash`.
+    lock: L,
+    presented: Vec<&'a TokenHash>,
+    ids: Vec<Uuid>,
+    hashes: Vec<&'a TokenHash>,
+    expire_at: Vec<DateTime<Utc>>,
+    of_users: Vec<Option<Uuid>>,
+    of_orgs: Vec<Option<Uuid>>,
+    to_orgs: Vec<Option<Uuid>>,
+}
+
+impl<'a, L> RotateMany<'a, L> {
+    pub(crate) fn new(lock: L, requests: &[&'a RotationRequest]) -> Self {
+        Self {
+            lock,
+            presented: requests.iter().map(|request| &request.presented).collect(),
+            ids: requests.iter().map(|request| request.successor.id).collect(),
+            hashes: requests.iter().map(|request| &request.successor.token_hash).collect(),
+            expire_at: requests.iter().map(|request| request.successor.expires_at).collect(),
+            of_users: requests.iter().map(|request| request.binding.user_id).collect(),
+            of_orgs: requests.iter().map(|request| request.binding.org_id).collect(),
+            to_orgs: requests.iter().map(|request| request.successor.active_org_id).collect(),
+        }
+    }
+}
+
+impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for RotateMany<'_, L> {
+    const TEXT: &'static str = include_str!("../sql/rotate_many.sql");
+    type Id = RotateMany<'static, L::QueryId>;
+    type Row = AllColumns;
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<Array<Text>, _>(&self.presented)?;
+        places.value::<Array<SqlUuid>, _>(&self.ids)?;
+        places.value::<Array<Text>, _>(&self.hashes)?;
+        places.value::<Array<Timestamptz>, _>(&self.expire_at)?;
+        places.value::<Array<Nullable<SqlUuid>>, _>(&self.of_users)?;
+        places.value::<Array<Nullable<SqlUuid>>, _>(&self.of_orgs)?;
+        places.value::<Array<Nullable<SqlUuid>>, _>(&self.to_orgs)?;
+        places.query(&self.lock)
     }
 }
 
@@ -145,9 +192,10 @@ impl Statement for SessionPass {
 
 /// The texts, and how many places each fills.
 #[cfg(test)]
-pub(super) const ALL: [(&str, usize); 6] = [
+pub(super) const ALL: [(&str, usize); 7] = [
     (Create::TEXT, 7),
-    (<Rotate<'_, diesel::dsl::Select<refresh_tokens::table, refresh_tokens::id>> as Statement>::TEXT, 7),
+    (include_str!("../sql/rotate.sql"), 7),
+    (include_str!("../sql/rotate_many.sql"), 8),
     (RotateLocked::TEXT, 6),
     (ListSessions::TEXT, 5),
     (ChainPass::TEXT, 4),

@@ -1,5 +1,9 @@
 //! Steps that several tests take.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
 use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Rotation, Successor, TokenHash};
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
@@ -75,4 +79,18 @@ pub(crate) fn expire(conn: &mut PgConnection, hash: &TokenHash, days_ago: i64) {
         .set(dsl::expires_at.eq(in_days(-days_ago)))
         .execute(conn)
         .expect("the row can be written");
+}
+
+/// Statements that reach the server while `work` runs, savepoints and COMMIT included.
+pub(crate) fn statements(conn: &mut PgConnection, work: impl FnOnce(&mut PgConnection)) -> usize {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+        if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    work(conn);
+    conn.set_instrumentation(|_: InstrumentationEvent<'_>| {});
+    count.load(Ordering::SeqCst)
 }

@@ -14,7 +14,7 @@ use refresh_tokens_support::doc::{connection, fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
-use crate::common::{By, chain, create, expire, is_valid, rotate, row};
+use crate::common::{By, chain, create, expire, is_valid, rotate, row, statements};
 
 fn redeem(conn: &mut PgConnection, presented: &TokenHash, on_reuse: OnReuse) -> Result<Redemption> {
     RefreshTokenRepository::new(conn).redeem(presented, &successor(), Binding::ANY, on_reuse)
@@ -132,22 +132,6 @@ fn the_callers_reason_goes_before_that_of_redeem() {
         .redeem(&session[0].token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession)
         .unwrap();
     assert_eq!(row(&mut conn, &session[2].token_hash).revoked_reason, Some(RevokedReason::AccountCompromised));
-}
-
-/// Statements that reach the server while `work` runs, savepoints and COMMIT included.
-fn statements(conn: &mut PgConnection, work: impl FnOnce(&mut PgConnection)) -> usize {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    conn.set_instrumentation(move |event: diesel::connection::InstrumentationEvent<'_>| {
-        if matches!(event, diesel::connection::InstrumentationEvent::StartQuery { .. }) {
-            counted.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    work(conn);
-    conn.set_instrumentation(|_: diesel::connection::InstrumentationEvent<'_>| {});
-    count.load(Ordering::SeqCst)
 }
 
 /// A dead token that comes again and again costs one look-up, and cannot log the user out again.

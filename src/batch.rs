@@ -1,0 +1,271 @@
+//! Many rotations in one transaction, each with an outcome of its own.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{QueryFragment, QueryId};
+use uuid::Uuid;
+
+use crate::binding::Binding;
+use crate::error::{Error, Result};
+use crate::isolation::{Failure, Isolation, Scope, transaction};
+use crate::models::{RefreshToken, Successor};
+use crate::outcome::{Refusal, Rotation};
+use crate::rotation::{self, clock_timestamp, dead_at};
+use crate::schema::refresh_tokens;
+use crate::statement::{Prepared, RotateMany};
+use crate::token_hash::TokenHash;
+
+/// A request of [`rotate_many`](crate::RefreshTokenRepository::rotate_many): what
+/// [`rotate`](crate::RefreshTokenRepository::rotate) takes.
+///
+/// # Example
+///
+/// ```
+/// # use refresh_tokens_support::doc::*;
+/// # let (presented, user_id) = (fresh_hash(), uuid::Uuid::new_v4());
+/// use refresh_tokens::{Binding, RotationRequest};
+///
+/// let request = RotationRequest::new(presented, successor()).binding(Binding::user(user_id));
+/// # let _ = request;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotationRequest {
+    pub(crate) presented: TokenHash,
+    pub(crate) successor: Successor,
+    pub(crate) binding: Binding,
+}
+
+impl RotationRequest {
+    /// Rotation of a presented token, whosever it is ([`Binding::ANY`]).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// let request = refresh_tokens::RotationRequest::new(fresh_hash(), successor());
+    /// # let _ = request;
+    /// ```
+    pub fn new(presented: TokenHash, successor: Successor) -> Self {
+        Self { presented, successor, binding: Binding::ANY }
+    }
+
+    /// Whom the presented token must belong to.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let user_id = uuid::Uuid::new_v4();
+    /// use refresh_tokens::{Binding, RotationRequest};
+    ///
+    /// let bound = RotationRequest::new(fresh_hash(), successor()).binding(Binding::user(user_id));
+    /// # let _ = bound;
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn binding(mut self, binding: Binding) -> Self {
+        self.binding = binding;
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        self.successor.check()?;
+        Ok(self.binding.check()?)
+    }
+}
+
+/// Each request's outcome, in the order of the requests.
+pub(crate) fn rotate_many(conn: &mut PgConnection, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
+    let mut batch = Batch::new(requests);
+    batch.rotate_together(conn)?;
+    batch.rotate_the_rest(conn);
+    Ok(batch.into_outcomes())
+}
+
+/// Requests, and how far each has come.
+pub(crate) struct Batch<'a> {
+    requests: &'a [RotationRequest],
+    steps: Vec<Step>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "nearly every step becomes the large one")]
+enum Step {
+    Pending,
+    /// What one statement for many cannot do: wait for a lock or for a gate, tell what is wrong with a successor, send
+    /// an answer again.
+    Alone,
+    Done(Result<Rotation>),
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(requests: &'a [RotationRequest]) -> Self {
+        let first = |request: &RotationRequest| match request.check() {
+            Ok(()) => Step::Pending,
+            Err(error) => Step::Done(Err(error)),
+        };
+        Self { requests, steps: requests.iter().map(first).collect() }
+    }
+
+    /// One transaction for as many as possible. It waits for nobody's row lock, except in a transaction of the host's,
+    /// which keeps what it has: there, only waiting in the one order of locks ends.
+    pub(crate) fn rotate_together(&mut self, conn: &mut PgConnection) -> Result<()> {
+        if self.pending().next().is_none() {
+            return Ok(());
+        }
+        let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+            loop {
+                let wave = self.next_wave();
+                if wave.is_empty() {
+                    return Ok(());
+                }
+                self.write(conn, scope, &wave)?;
+                self.judge(conn)?;
+                for index in wave {
+                    if matches!(self.steps[index], Step::Pending) {
+                        self.steps[index] = Step::Alone;
+                    }
+                }
+            }
+        });
+        match outcome.map_err(Failure::into_error) {
+            // One of them is not to the liking of a constraint or a trigger of the host's.
+            Err(Error::Database { .. } | Error::DuplicateId | Error::DuplicateHash | Error::UnreadableRow) => {
+                self.steps = Self::new(self.requests).steps;
+                for step in &mut self.steps {
+                    if matches!(step, Step::Pending) {
+                        *step = Step::Alone;
+                    }
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Those that were left, one after the other, each in a transaction of its own.
+    pub(crate) fn rotate_the_rest(&mut self, conn: &mut PgConnection) {
+        for (request, step) in self.requests.iter().zip(&mut self.steps) {
+            if !matches!(step, Step::Done(_)) {
+                let outcome = rotation::rotate(conn, &request.presented, &request.successor, request.binding);
+                *step = Step::Done(outcome.map(|(rotation, _)| rotation));
+            }
+        }
+    }
+
+    pub(crate) fn into_outcomes(self) -> Vec<Result<Rotation>> {
+        let outcome = |step| match step {
+            Step::Done(outcome) => outcome,
+            Step::Pending | Step::Alone => Err(Error::Conflict),
+        };
+        self.steps.into_iter().map(outcome).collect()
+    }
+
+    fn pending(&self) -> impl Iterator<Item = usize> {
+        let pending = |(index, step): (usize, &Step)| matches!(step, Step::Pending).then_some(index);
+        self.steps.iter().enumerate().filter_map(pending)
+    }
+
+    /// Pending requests that have nothing in common with one before them that is not done: a later one waits for that.
+    fn next_wave(&self) -> Vec<usize> {
+        let (mut hashes, mut ids) = (HashSet::new(), HashSet::new());
+        let mut wave = Vec::with_capacity(self.requests.len());
+        for (index, (request, step)) in self.requests.iter().zip(&self.steps).enumerate() {
+            if matches!(step, Step::Done(_)) {
+                continue;
+            }
+            let is_first = !hashes.contains(&request.presented)
+                && !hashes.contains(&request.successor.token_hash)
+                && !ids.contains(&request.successor.id);
+            if is_first && matches!(step, Step::Pending) {
+                wave.push(index);
+            }
+            hashes.extend([&request.presented, &request.successor.token_hash]);
+            ids.insert(request.successor.id);
+        }
+        wave
+    }
+
+    fn write(&mut self, conn: &mut PgConnection, scope: Scope, wave: &[usize]) -> Result<()> {
+        let requests: Vec<&RotationRequest> = wave.iter().map(|index| &self.requests[*index]).collect();
+        let presented = requests.iter().map(|request| &request.presented);
+        let lock = refresh_tokens::table
+            .filter(refresh_tokens::token_hash.eq_any(presented))
+            .filter(refresh_tokens::rotated_to.is_null())
+            .filter(refresh_tokens::revoked_at.is_null())
+            // The order in which revocations lock.
+            .order((
+                refresh_tokens::created_at,
+                refresh_tokens::session_id,
+                refresh_tokens::generation,
+                refresh_tokens::id,
+            ))
+            .select((
+                refresh_tokens::id,
+                refresh_tokens::token_hash,
+                refresh_tokens::user_id,
+                refresh_tokens::active_org_id,
+                refresh_tokens::expires_at,
+                refresh_tokens::session_expires_at,
+            ))
+            .for_update();
+        let made = match scope {
+            Scope::Own => run(conn, lock.skip_locked(), &requests)?,
+            Scope::Host => run(conn, lock, &requests)?,
+        };
+        let mut indices: HashMap<Uuid, usize> =
+            wave.iter().map(|index| (self.requests[*index].successor.id, *index)).collect();
+        for token in made {
+            if let Some(index) = indices.remove(&token.id) {
+                self.steps[index] = Step::Done(Ok(Rotation::Rotated(token)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses those whose token nothing can make valid again.
+    fn judge(&mut self, conn: &mut PgConnection) -> Result<()> {
+        let pending: Vec<usize> = self.pending().collect();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let presented = pending.iter().map(|index| &self.requests[*index].presented);
+        let found: Vec<(RefreshToken, DateTime<Utc>)> = refresh_tokens::table
+            .filter(refresh_tokens::token_hash.eq_any(presented))
+            .select((RefreshToken::as_select(), clock_timestamp()))
+            .load(conn)?;
+        let found: HashMap<&str, &(RefreshToken, DateTime<Utc>)> =
+            found.iter().map(|row| (row.0.token_hash.expose(), row)).collect();
+        // What requests that are not done present, and what they would make: those behind them are judged after them.
+        let (mut undecided, mut to_be_born) = (HashSet::new(), HashSet::new());
+        for (request, step) in self.requests.iter().zip(&mut self.steps) {
+            let RotationRequest { presented, successor, binding } = request;
+            let refusal = match (&*step, found.get(presented.expose())) {
+                (Step::Done(_), _) => continue,
+                (Step::Alone, _) => None,
+                (Step::Pending, None) => (!to_be_born.contains(presented)).then_some(Refusal::NotFound),
+                (Step::Pending, Some((token, _))) if token.rotated_to == Some(successor.id) => None,
+                (Step::Pending, Some((token, now))) => dead_at(token, *now, successor, *binding)
+                    .map(|why| why(token.clone()))
+                    // The one refusal that turns into another, if the token is rotated.
+                    .filter(|why| !(matches!(why, Refusal::BindingMismatch(_)) && undecided.contains(presented))),
+            };
+            match refusal {
+                Some(refusal) => *step = Step::Done(Ok(Rotation::Refused(refusal))),
+                None => {
+                    undecided.insert(presented);
+                    to_be_born.insert(&successor.token_hash);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run<L>(conn: &mut PgConnection, lock: L, requests: &[&RotationRequest]) -> QueryResult<Vec<RefreshToken>>
+where
+    L: QueryFragment<Pg> + QueryId<QueryId: 'static>,
+{
+    Prepared(RotateMany::new(lock, requests)).load(conn)
+}

@@ -1,0 +1,36 @@
+-- rotate_many: as rotate, for many requests that have nothing in common: each is made or left alone by itself.
+-- An id or hash that is taken would fail the statement, and with it everybody: such a request is left alone.
+WITH request AS MATERIALIZED (
+    SELECT *
+    FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::uuid[])
+        AS request (presented, successor_id, successor_hash, successor_expires_at, of_user_id, of_org_id, to_org_id)
+),
+locked AS MATERIALIZED (
+    $8
+),
+judged AS MATERIALIZED (
+    SELECT request.*, locked.*, clock_timestamp() AS now
+    FROM locked JOIN request ON request.presented = locked.token_hash
+),
+spent AS (
+    UPDATE refresh_tokens token
+    SET rotated_to = judged.successor_id, rotated_at = judged.now
+    FROM judged
+    WHERE token.id = judged.id
+        AND least(judged.expires_at, judged.session_expires_at) > judged.now
+        AND judged.successor_expires_at > judged.now
+        AND coalesce(judged.user_id = judged.of_user_id, true)
+        AND coalesce(judged.active_org_id = judged.of_org_id, true)
+        AND coalesce(judged.active_org_id = judged.to_org_id, true)
+        AND NOT EXISTS (SELECT FROM refresh_tokens taken WHERE taken.id = judged.successor_id)
+        AND NOT EXISTS (SELECT FROM refresh_tokens taken WHERE taken.token_hash = judged.successor_hash)
+    RETURNING token.rotated_to, token.user_id, judged.successor_hash, token.active_org_id, judged.successor_expires_at,
+        token.session_id, token.session_expires_at, token.session_started_at, token.generation
+)
+INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,
+    session_id, session_expires_at, session_started_at, generation)
+SELECT rotated_to, user_id, successor_hash, active_org_id, least(successor_expires_at, session_expires_at),
+    session_id, session_expires_at, session_started_at, generation + 1
+FROM spent
+RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
+    session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at, reused_at
