@@ -251,12 +251,11 @@ impl<'a> Batch<'a> {
                     // The one refusal that turns into another, if the token is rotated.
                     .filter(|why| !(matches!(why, Refusal::BindingMismatch(_)) && undecided.contains(presented))),
             };
-            match refusal {
-                Some(refusal) => *step = Step::Done(Ok(Rotation::Refused(refusal))),
-                None => {
-                    undecided.insert(presented);
-                    to_be_born.insert(&successor.token_hash);
-                }
+            if let Some(refusal) = refusal {
+                *step = Step::Done(Ok(Rotation::Refused(refusal)));
+            } else {
+                undecided.insert(presented);
+                to_be_born.insert(&successor.token_hash);
             }
         }
         Ok(())

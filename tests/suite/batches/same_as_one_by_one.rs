@@ -186,10 +186,8 @@ fn a_batch_answers_and_leaves_what_one_by_one_does() {
             .map(|(presented, successor, binding)| RotationRequest::new(presented, successor).binding(binding))
             .collect();
         let mut tokens = RefreshTokenRepository::new(together);
-        let outcomes = match in_transaction {
-            true => tokens.transaction(|tx| tx.rotate_many(&batch)),
-            false => tokens.rotate_many(&batch),
-        };
+        let outcomes =
+            if in_transaction { tokens.transaction(|tx| tx.rotate_many(&batch)) } else { tokens.rotate_many(&batch) };
         let outcomes: Vec<String> = outcomes.unwrap().iter().map(said).collect();
         prop_assert_eq!(outcomes, expected);
         prop_assert_eq!(rows(together), rows(one_by_one));
