@@ -78,14 +78,42 @@ impl RotationRequest {
 
 /// Each request's outcome, in the order of the requests.
 pub(crate) fn rotate_many(conn: &mut PgConnection, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
+    let answers = rotate_together(conn, requests)?;
+    let mut alone = |RotationRequest { presented, successor, binding }: &RotationRequest| {
+        rotation::rotate(conn, presented, successor, *binding).map(|(rotation, _)| rotation)
+    };
+    let outcome = |(answer, request): (Option<_>, _)| answer.unwrap_or_else(|| alone(request));
+    Ok(answers.into_iter().zip(requests).map(outcome).collect())
+}
+
+/// One transaction for as many as possible: `None` is for those that have to be made alone. It waits for nobody's row
+/// lock, except in a transaction of the host's, which keeps what it has: there, only waiting in the one order of locks
+/// ends.
+pub(crate) fn rotate_together(
+    conn: &mut PgConnection,
+    requests: &[RotationRequest],
+) -> Result<Vec<Option<Result<Rotation>>>> {
     let mut batch = Batch::new(requests);
-    batch.rotate_together(conn)?;
-    batch.rotate_the_rest(conn);
-    Ok(batch.into_outcomes())
+    if batch.pending().next().is_some() {
+        let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| batch.run(conn, scope));
+        match outcome.map_err(Failure::into_error) {
+            Ok(()) => {}
+            // One of them is not to the liking of a constraint or a trigger of the host's.
+            Err(Error::Database { .. } | Error::DuplicateId | Error::DuplicateHash | Error::UnreadableRow) => {
+                batch = Batch::new(requests);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let answer = |step| match step {
+        Step::Done(outcome) => Some(outcome),
+        Step::Pending | Step::Alone => None,
+    };
+    Ok(batch.steps.into_iter().map(answer).collect())
 }
 
 /// Requests, and how far each has come.
-pub(crate) struct Batch<'a> {
+struct Batch<'a> {
     requests: &'a [RotationRequest],
     steps: Vec<Step>,
 }
@@ -100,7 +128,7 @@ enum Step {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(requests: &'a [RotationRequest]) -> Self {
+    fn new(requests: &'a [RotationRequest]) -> Self {
         let first = |request: &RotationRequest| match request.check() {
             Ok(()) => Step::Pending,
             Err(error) => Step::Done(Err(error)),
@@ -108,58 +136,20 @@ impl<'a> Batch<'a> {
         Self { requests, steps: requests.iter().map(first).collect() }
     }
 
-    /// One transaction for as many as possible. It waits for nobody's row lock, except in a transaction of the host's,
-    /// which keeps what it has: there, only waiting in the one order of locks ends.
-    pub(crate) fn rotate_together(&mut self, conn: &mut PgConnection) -> Result<()> {
-        if self.pending().next().is_none() {
-            return Ok(());
-        }
-        let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
-            loop {
-                let wave = self.next_wave();
-                if wave.is_empty() {
-                    return Ok(());
-                }
-                self.write(conn, scope, &wave)?;
-                self.judge(conn)?;
-                for index in wave {
-                    if matches!(self.steps[index], Step::Pending) {
-                        self.steps[index] = Step::Alone;
-                    }
+    fn run(&mut self, conn: &mut PgConnection, scope: Scope) -> Result<()> {
+        loop {
+            let wave = self.next_wave();
+            if wave.is_empty() {
+                return Ok(());
+            }
+            self.write(conn, scope, &wave)?;
+            self.judge(conn)?;
+            for index in wave {
+                if matches!(self.steps[index], Step::Pending) {
+                    self.steps[index] = Step::Alone;
                 }
             }
-        });
-        match outcome.map_err(Failure::into_error) {
-            // One of them is not to the liking of a constraint or a trigger of the host's.
-            Err(Error::Database { .. } | Error::DuplicateId | Error::DuplicateHash | Error::UnreadableRow) => {
-                self.steps = Self::new(self.requests).steps;
-                for step in &mut self.steps {
-                    if matches!(step, Step::Pending) {
-                        *step = Step::Alone;
-                    }
-                }
-                Ok(())
-            }
-            outcome => outcome,
         }
-    }
-
-    /// Those that were left, one after the other, each in a transaction of its own.
-    pub(crate) fn rotate_the_rest(&mut self, conn: &mut PgConnection) {
-        for (request, step) in self.requests.iter().zip(&mut self.steps) {
-            if !matches!(step, Step::Done(_)) {
-                let outcome = rotation::rotate(conn, &request.presented, &request.successor, request.binding);
-                *step = Step::Done(outcome.map(|(rotation, _)| rotation));
-            }
-        }
-    }
-
-    pub(crate) fn into_outcomes(self) -> Vec<Result<Rotation>> {
-        let outcome = |step| match step {
-            Step::Done(outcome) => outcome,
-            Step::Pending | Step::Alone => Err(Error::Conflict),
-        };
-        self.steps.into_iter().map(outcome).collect()
     }
 
     fn pending(&self) -> impl Iterator<Item = usize> {

@@ -82,6 +82,19 @@ pub enum Error {
         waited: Duration,
     },
 
+    /// As many callers of a [`GroupRotator`](crate::GroupRotator) wait as may; nothing was sent.
+    ///
+    /// Answer 503 with a `Retry-After`: more come than the database carries.
+    #[error("{max} callers wait in the group already: shed load, or allow more with GroupConfig::max_queue")]
+    QueueFull {
+        /// [`GroupConfig::max_queue`](crate::GroupConfig::max_queue).
+        max: usize,
+    },
+
+    /// The [`GroupRotator`](crate::GroupRotator) was shut down; nothing was sent.
+    #[error("the group was shut down")]
+    ShutDown,
+
     /// No connection could be made.
     #[error("cannot connect to PostgreSQL: {message}")]
     Unreachable {
@@ -175,13 +188,16 @@ pub enum Wait {
     /// A revocation met new tokens in each of 100 passes.
     #[error("revoking tokens that are born faster than they can be revoked")]
     Births,
+    /// [`GroupConfig::queue_timeout`](crate::GroupConfig::queue_timeout) ran out before the request was sent.
+    #[error("waiting for a turn in the group")]
+    Turn,
 }
 
 impl Error {
     /// Whether the same call may succeed if it is made again, unchanged, a little later.
     ///
     /// True for [`Busy`](Self::Busy), [`Conflict`](Self::Conflict), [`PoolExhausted`](Self::PoolExhausted),
-    /// [`Unreachable`](Self::Unreachable) and [`ConnectionLost`](Self::ConnectionLost).
+    /// [`QueueFull`](Self::QueueFull), [`Unreachable`](Self::Unreachable) and [`ConnectionLost`](Self::ConnectionLost).
     ///
     /// What it can know: Diesel passes on the SQLSTATE of serialization failures and of lost connections, so
     /// these are always recognised. Deadlocks, lock and statement timeouts arrive without their code and are
@@ -204,6 +220,7 @@ impl Error {
             Self::Busy(_)
                 | Self::Conflict
                 | Self::PoolExhausted { .. }
+                | Self::QueueFull { .. }
                 | Self::Unreachable { .. }
                 | Self::ConnectionLost
         )

@@ -4,6 +4,7 @@ mod batch;
 mod binding;
 mod error;
 mod gate;
+mod group;
 mod input;
 mod instant;
 mod isolation;
@@ -44,6 +45,7 @@ pub mod _architecture {}
 pub use batch::RotationRequest;
 pub use binding::Binding;
 pub use error::{Error, Result, Wait};
+pub use group::{GroupConfig, GroupRotator};
 pub use input::{InvalidInput, MAX_EXPIRY};
 pub use migrations::{migrate, revert, verify};
 pub use models::{NewRefreshToken, NewSession, RefreshToken, Successor, TokenState};

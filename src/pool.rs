@@ -11,7 +11,9 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PoolError, PooledConnection};
 
 use crate::error::{Error, Result};
+use crate::models::RefreshToken;
 use crate::pool::config::DEFAULT_CONFLICT_RETRIES;
+use crate::redemption::{self, BreachResponse, OnReuse};
 use crate::repository::RefreshTokenRepository;
 use crate::revoked_reason::RevokedReason;
 use crate::transaction::TokenTransaction;
@@ -19,6 +21,8 @@ use crate::transaction::TokenTransaction;
 pub use config::StoreConfig;
 
 type Manager = ConnectionManager<PgConnection>;
+
+pub(crate) type Connection = PooledConnection<Manager>;
 
 /// PostgreSQL's integer of milliseconds.
 fn milliseconds(wait: Duration) -> i32 {
@@ -188,21 +192,33 @@ impl RefreshTokenStore {
         Self { reason: Some(reason), ..self.clone() }
     }
 
-    /// Makes a call again, from its start, whose transaction the server rolled back in favour of another one.
-    fn retrying<T>(&self, mut work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
-        self.with(|tokens| {
-            for retry in 0..self.conflict_retries {
-                match work(tokens) {
-                    Err(Error::Conflict) => pause_before(retry),
-                    outcome => return outcome,
-                }
-            }
-            work(tokens)
-        })
+    fn retrying<T>(&self, work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
+        self.retrying_on(&mut self.take()?, work)
     }
 
-    fn take(&self) -> Result<PooledConnection<Manager>> {
+    /// Makes a call again, from its start, whose transaction the server rolled back in favour of another one.
+    pub(crate) fn retrying_on<T>(
+        &self,
+        conn: &mut Connection,
+        mut work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut tokens = RefreshTokenRepository::with_reason(conn, self.reason);
+        for retry in 0..self.conflict_retries {
+            match work(&mut tokens) {
+                Err(Error::Conflict) => pause_before(retry),
+                outcome => return outcome,
+            }
+        }
+        work(&mut tokens)
+    }
+
+    pub(crate) fn take(&self) -> Result<Connection> {
         self.pool.get().map_err(|error| self.not_had(&error))
+    }
+
+    /// The breach response to a token whose reuse was seen elsewhere.
+    pub(crate) fn respond(&self, token: &RefreshToken, on_reuse: OnReuse) -> Result<BreachResponse> {
+        self.retrying(|tokens| redemption::respond(tokens.connection(), token, on_reuse, self.reason))
     }
 
     /// r2d2 reports a wait that timed out; if opening a connection failed meanwhile, its text goes on with why.

@@ -172,23 +172,30 @@ pub(crate) fn redeem(
     reason: Option<RevokedReason>,
 ) -> Result<Redemption> {
     let (rotation, scope) = rotation::rotate(conn, presented, successor, binding)?;
-    let durability = scope.into();
+    answer_reuse(rotation, scope.into(), |token| respond(conn, token, on_reuse, reason))
+}
+
+/// What becomes of a rotation: where it was refused as reuse, the response is given.
+pub(crate) fn answer_reuse(
+    rotation: Rotation,
+    durability: Durability,
+    respond: impl FnOnce(&RefreshToken) -> Result<BreachResponse>,
+) -> Result<Redemption> {
     Ok(match rotation {
         Rotation::Rotated(token) => Redemption::Rotated { token, durability },
         Rotation::Refused(Refusal::Reused(token)) => {
-            let reason = reason.unwrap_or(RevokedReason::ReuseDetected);
-            let response = respond(conn, &token, on_reuse, reason)?;
+            let response = respond(&token)?;
             Redemption::Reused { token, response, durability }
         }
         Rotation::Refused(refusal) => Redemption::Refused(refusal),
     })
 }
 
-fn respond(
+pub(crate) fn respond(
     conn: &mut PgConnection,
     token: &RefreshToken,
     on_reuse: OnReuse,
-    reason: RevokedReason,
+    reason: Option<RevokedReason>,
 ) -> Result<BreachResponse> {
     if on_reuse == OnReuse::ReportOnly {
         return Ok(BreachResponse::ReportedOnly);
@@ -196,6 +203,7 @@ fn respond(
     if token.reused_at.is_some() {
         return Ok(BreachResponse::GivenBefore);
     }
+    let reason = reason.unwrap_or(RevokedReason::ReuseDetected);
     read_committed(conn, |conn| {
         gate::pass(conn, token.user_id)?;
         if !mark_reused(conn, token)? {
