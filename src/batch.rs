@@ -94,16 +94,20 @@ pub(crate) fn rotate_together(
     requests: &[RotationRequest],
 ) -> Result<Vec<Option<Result<Rotation>>>> {
     let mut batch = Batch::new(requests);
-    if batch.pending().next().is_some() {
-        let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| batch.run(conn, scope));
-        match outcome.map_err(Failure::into_error) {
-            Ok(()) => {}
-            // One of them is not to the liking of a constraint or a trigger of the host's.
-            Err(Error::Database { .. } | Error::DuplicateId | Error::DuplicateHash | Error::UnreadableRow) => {
-                batch = Batch::new(requests);
-            }
-            Err(error) => return Err(error),
+    let mut outcome = batch.run(conn);
+    if matches!(outcome, Err(Error::DuplicateId | Error::DuplicateHash)) {
+        batch = Batch::new(requests);
+        batch.set_taken_apart(conn)?;
+        outcome = batch.run(conn);
+    }
+    match outcome {
+        Ok(()) => {}
+        // One of them is not to the liking of a constraint or a trigger of the host's.
+        Err(Error::Database { .. } | Error::DuplicateId | Error::DuplicateHash | Error::UnreadableRow) => {
+            batch = Batch::new(requests);
+            batch.steps.iter_mut().for_each(Step::set_apart);
         }
+        Err(error) => return Err(error),
     }
     let answer = |step| match step {
         Step::Done(outcome) => Some(outcome),
@@ -127,6 +131,14 @@ enum Step {
     Done(Result<Rotation>),
 }
 
+impl Step {
+    fn set_apart(&mut self) {
+        if matches!(self, Self::Pending) {
+            *self = Self::Alone;
+        }
+    }
+}
+
 impl<'a> Batch<'a> {
     fn new(requests: &'a [RotationRequest]) -> Self {
         let first = |request: &RotationRequest| match request.check() {
@@ -136,20 +148,42 @@ impl<'a> Batch<'a> {
         Self { requests, steps: requests.iter().map(first).collect() }
     }
 
-    fn run(&mut self, conn: &mut PgConnection, scope: Scope) -> Result<()> {
-        loop {
-            let wave = self.next_wave();
-            if wave.is_empty() {
-                return Ok(());
-            }
-            self.write(conn, scope, &wave)?;
-            self.judge(conn)?;
-            for index in wave {
-                if matches!(self.steps[index], Step::Pending) {
-                    self.steps[index] = Step::Alone;
+    /// One transaction, or none where there is nothing to do.
+    fn run(&mut self, conn: &mut PgConnection) -> Result<()> {
+        if self.pending().next().is_none() {
+            return Ok(());
+        }
+        transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+            loop {
+                let wave = self.next_wave();
+                if wave.is_empty() {
+                    return Ok(());
+                }
+                self.write(conn, scope, &wave)?;
+                self.judge(conn)?;
+                for index in wave {
+                    self.steps[index].set_apart();
                 }
             }
+        })
+        .map_err(Failure::into_error)
+    }
+
+    /// A successor with the id or the hash of a token that exists would fail the statement, and with it everybody.
+    fn set_taken_apart(&mut self, conn: &mut PgConnection) -> Result<()> {
+        let successors = || self.requests.iter().map(|request| &request.successor);
+        let taken: Vec<(Uuid, TokenHash)> = refresh_tokens::table
+            .filter(refresh_tokens::id.eq_any(successors().map(|successor| successor.id)))
+            .or_filter(refresh_tokens::token_hash.eq_any(successors().map(|successor| &successor.token_hash)))
+            .select((refresh_tokens::id, refresh_tokens::token_hash))
+            .load(conn)?;
+        let (ids, hashes): (HashSet<Uuid>, HashSet<TokenHash>) = taken.into_iter().unzip();
+        for (request, step) in self.requests.iter().zip(&mut self.steps) {
+            if ids.contains(&request.successor.id) || hashes.contains(&request.successor.token_hash) {
+                step.set_apart();
+            }
         }
+        Ok(())
     }
 
     fn pending(&self) -> impl Iterator<Item = usize> {

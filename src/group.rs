@@ -15,6 +15,7 @@ use crate::models::Successor;
 use crate::outcome::Rotation;
 use crate::pool::{Connection, RefreshTokenStore};
 use crate::redemption::{self, Durability, OnReuse, Redemption};
+use crate::rotation;
 use crate::token_hash::TokenHash;
 
 use queue::{Entry, Lead, Place, Queue, Ticket, Turn};
@@ -199,6 +200,21 @@ impl GroupRotator {
         self.queue.waiting()
     }
 
+    /// Whether [`shutdown`](Self::shutdown) was called.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let database = database();
+    /// # let store = store(&database);
+    /// # use refresh_tokens::{GroupConfig, GroupRotator};
+    /// assert!(!GroupRotator::new(store, &GroupConfig::default()).is_shut_down());
+    /// ```
+    pub fn is_shut_down(&self) -> bool {
+        self.queue.is_shut()
+    }
+
     fn wait(&self, place: &Place) -> Result<Rotation> {
         let turn = match place.turn.recv_timeout(self.queue.timeout()) {
             Err(RecvTimeoutError::Timeout) if self.queue.leave(place) => return Err(Error::Busy(Wait::Turn)),
@@ -227,14 +243,23 @@ impl GroupRotator {
             }
         };
         let others = if lead.is_alone() { Vec::new() } else { self.queue.share() };
-        if others.is_empty() {
-            let outcome = self.store.retrying_on(&mut conn, |tokens| {
-                tokens.rotate(&request.presented, &request.successor, request.binding)
-            });
-            lead.keep(conn);
-            return outcome;
+        if !others.is_empty() {
+            return self.carry(lead, conn, request, others);
         }
-        self.carry(lead, conn, request, others)
+        let RotationRequest { presented, successor, binding } = &request;
+        let outcome = self.store.retrying_on(&mut conn, |tokens| {
+            if lead.is_alone() {
+                return tokens.rotate(presented, successor, *binding).map(Some);
+            }
+            rotation::rotate_without_waiting(tokens.connection(), presented, successor, *binding)
+        });
+        lead.keep(conn);
+        if let Some(rotation) = outcome? {
+            return Ok(rotation);
+        }
+        let place = self.queue.wait_alone(request);
+        drop(lead);
+        self.wait(&place)
     }
 
     fn carry(

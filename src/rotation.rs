@@ -59,12 +59,36 @@ pub(crate) fn rotate(
 ) -> Result<(Rotation, Scope)> {
     successor.check()?;
     binding.check()?;
-    let (made, scope) = at_once(conn, presented, successor, binding)?;
+    let (made, scope) = at_once(conn, presented, successor, binding, Locked::IsWaitedFor)?;
     let rotation = match made {
         Some(token) => Rotation::Rotated(token),
         None => otherwise(conn, presented, successor, binding)?,
     };
     Ok((rotation, scope))
+}
+
+/// As [`rotate`], for who must not wait for anybody's lock; `None` where that cannot be told without.
+pub(crate) fn rotate_without_waiting(
+    conn: &mut PgConnection,
+    presented: &TokenHash,
+    successor: &Successor,
+    binding: Binding,
+) -> Result<Option<Rotation>> {
+    if let (Some(token), _) = at_once(conn, presented, successor, binding, Locked::IsSkipped)? {
+        return Ok(Some(Rotation::Rotated(token)));
+    }
+    Ok(match refusal_of_dead(conn, presented, successor, binding)? {
+        // Sent again: the answer is locked, too.
+        Some(Refusal::Reused(token)) if token.rotated_to == Some(successor.id) => None,
+        refusal => refusal.map(Rotation::Refused),
+    })
+}
+
+/// What becomes of a token that somebody else holds locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    IsWaitedFor,
+    IsSkipped,
 }
 
 /// Everything in one statement; where that has changed nothing, its lock is given back before anybody asks why.
@@ -73,6 +97,7 @@ fn at_once(
     presented: &TokenHash,
     successor: &Successor,
     binding: Binding,
+    locked: Locked,
 ) -> Result<(Option<RefreshToken>, Scope)> {
     enum Unmade {
         Nothing(Scope),
@@ -92,12 +117,18 @@ fn at_once(
         refresh_tokens::expires_at,
         refresh_tokens::session_expires_at,
     ));
-    let statement = Prepared(Rotate { lock, successor, binding: &binding });
-    let outcome =
-        transaction(conn, Isolation::Inherited, |conn, scope| match statement.get_result(conn).optional()? {
+    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+        let made = match locked {
+            Locked::IsWaitedFor => Prepared(Rotate { lock, successor, binding: &binding }).get_result(conn),
+            Locked::IsSkipped => {
+                Prepared(Rotate { lock: lock.skip_locked(), successor, binding: &binding }).get_result(conn)
+            }
+        };
+        match made.optional()? {
             Some(token) => Ok((Some(token), scope)),
             None => Err(Unmade::Nothing(scope)),
-        });
+        }
+    });
     match outcome.map_err(Failure::into_error) {
         Ok(made) => Ok(made),
         Err(Unmade::Nothing(scope)) => Ok((None, scope)),

@@ -142,6 +142,10 @@ impl Queue {
         }
     }
 
+    pub(super) fn is_shut(&self) -> bool {
+        self.state().is_shut
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.config.queue_timeout
     }
@@ -225,3 +229,7 @@ impl Drop for Lead {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

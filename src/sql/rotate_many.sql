@@ -1,5 +1,5 @@
 -- rotate_many: as rotate, for many requests that have nothing in common: each is made or left alone by itself.
--- An id or hash that is taken would fail the statement, and with it everybody: such a request is left alone.
+-- An id or hash that is taken fails the statement.
 WITH request AS MATERIALIZED (
     SELECT *
     FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::uuid[])
@@ -22,8 +22,6 @@ spent AS (
         AND coalesce(judged.user_id = judged.of_user_id, true)
         AND coalesce(judged.active_org_id = judged.of_org_id, true)
         AND coalesce(judged.active_org_id = judged.to_org_id, true)
-        AND NOT EXISTS (SELECT FROM refresh_tokens taken WHERE taken.id = judged.successor_id)
-        AND NOT EXISTS (SELECT FROM refresh_tokens taken WHERE taken.token_hash = judged.successor_hash)
     RETURNING token.rotated_to, token.user_id, judged.successor_hash, token.active_org_id, judged.successor_expires_at,
         token.session_id, token.session_expires_at, token.session_started_at, token.generation
 )

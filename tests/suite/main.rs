@@ -8,6 +8,7 @@ mod common;
 mod contention;
 mod cutoffs;
 mod flaws;
+mod group;
 mod guest;
 mod input;
 mod invariants;

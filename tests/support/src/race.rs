@@ -86,6 +86,42 @@ pub fn start_blocked<T: Send + 'static>(
     }
 }
 
+/// Returns once so many processes wait for a lock of `blocker`.
+///
+/// # Panics
+///
+/// If they do not come to wait.
+pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: i64) {
+    #[derive(QueryableByName)]
+    struct Waiting {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        processes: i64,
+    }
+    let started = Instant::now();
+    loop {
+        let text = "SELECT count(*) AS processes FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+        let waiting = diesel::sql_query(text).bind::<diesel::sql_types::Integer, _>(blocker);
+        let waiting: Waiting = waiting.get_result(observer).expect("the server answers");
+        if waiting.processes == processes {
+            return;
+        }
+        assert!(started.elapsed() < LIMIT, "{} wait for the lock instead of {processes}", waiting.processes);
+    }
+}
+
+/// Returns once a condition holds that another thread is about to bring about.
+///
+/// # Panics
+///
+/// If it does not come to hold.
+pub fn wait_for(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < LIMIT, "it did not come about");
+        std::thread::yield_now();
+    }
+}
+
 /// Runs `hold` in a transaction; while that is open, `work` runs on a connection of its own and is known to wait for it.
 /// Then COMMIT. What both answered.
 ///

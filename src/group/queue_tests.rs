@@ -1,0 +1,152 @@
+//! Whatever callers and leaders do, in whatever order: connections are not idle while somebody waits, and nobody is
+//! forgotten. Every step is one critical section, so a sequence of steps is a schedule of threads.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::input::MAX_EXPIRY;
+use crate::models::Successor;
+use crate::token_hash::TokenHash;
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Enter,
+    /// A leader carries its share; so many of them turn out to have to be alone, perhaps the leader itself.
+    Carry {
+        leader: usize,
+        alone: usize,
+        itself_too: bool,
+    },
+    /// A leader is done, or panics.
+    End {
+        leader: usize,
+    },
+    /// The patience of one who waits is at its end.
+    Leave {
+        waiting: usize,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => Just(Op::Enter),
+        3 => (0_usize..4, 0_usize..4, any::<bool>())
+            .prop_map(|(leader, alone, itself_too)| Op::Carry { leader, alone, itself_too }),
+        2 => (0_usize..4).prop_map(|leader| Op::End { leader }),
+        1 => (0_usize..8).prop_map(|waiting| Op::Leave { waiting }),
+    ]
+}
+
+fn request() -> RotationRequest {
+    let hash = || TokenHash::new("hash").expect("it is one");
+    RotationRequest::new(hash(), Successor::new(Uuid::from_u128(1), hash(), MAX_EXPIRY))
+}
+
+/// Every caller is in one of the two, or has been told its outcome.
+struct World {
+    queue: Arc<Queue>,
+    leaders: Vec<(Lead, RotationRequest)>,
+    places: Vec<Place>,
+    answered: usize,
+    entered: usize,
+}
+
+impl World {
+    fn step(&mut self, op: Op) {
+        let is_leader = |leader: usize, world: &Self| leader < world.leaders.len();
+        match op {
+            Op::Enter => match self.queue.enter(request()) {
+                Ok(Entry::Lead(lead, request)) => {
+                    self.entered += 1;
+                    self.leaders.push((lead, request));
+                }
+                Ok(Entry::Wait(place)) => {
+                    self.entered += 1;
+                    self.places.push(place);
+                }
+                Err(error) => assert!(matches!(error, Error::QueueFull { .. }), "{error:?}"),
+            },
+            Op::Carry { leader, alone, itself_too } if is_leader(leader, self) => {
+                let (lead, own) = self.leaders.remove(leader);
+                let share = if lead.is_alone() { Vec::new() } else { self.queue.share() };
+                if itself_too && !lead.is_alone() {
+                    self.places.push(self.queue.wait_alone(own));
+                } else {
+                    self.answered += 1;
+                }
+                for (index, ticket) in share.into_iter().enumerate() {
+                    if index < alone {
+                        self.queue.make_alone(ticket);
+                    } else {
+                        ticket.caller.tell(Err(Error::Conflict));
+                    }
+                }
+                drop(lead);
+            }
+            Op::End { leader } if is_leader(leader, self) => {
+                drop(self.leaders.remove(leader));
+                self.answered += 1;
+            }
+            Op::Leave { waiting } if waiting < self.places.len() && self.queue.leave(&self.places[waiting]) => {
+                self.places.remove(waiting);
+                self.answered += 1;
+            }
+            _ => {}
+        }
+        self.hear();
+    }
+
+    /// Each caller who was told something does it.
+    fn hear(&mut self) {
+        let mut index = 0;
+        while index < self.places.len() {
+            match self.places[index].turn.try_recv() {
+                Ok(Turn::Lead(lead, request)) => self.leaders.push((lead, request)),
+                Ok(Turn::Answer(_)) => self.answered += 1,
+                Err(_) => {
+                    index += 1;
+                    continue;
+                }
+            }
+            self.places.remove(index);
+        }
+    }
+
+    fn check(&self, connections: usize) {
+        let state = self.queue.state();
+        let alone = self.leaders.iter().filter(|(lead, _)| lead.is_alone()).count();
+        assert_eq!((state.leads, state.leads_alone), (self.leaders.len(), alone));
+        assert!(state.leads <= connections);
+        assert!(alone <= 1.max(connections - 1), "one connection is left for those who wait for no lock");
+        assert!(state.waiting.is_empty() || state.leads == connections, "a connection is idle");
+        let no_more_alone = alone == 1.max(connections - 1);
+        assert!(state.alone.is_empty() || no_more_alone || state.leads == connections, "who is alone is forgotten");
+        assert_eq!(state.waiting.len() + state.alone.len(), self.places.len());
+        assert_eq!(self.leaders.len() + self.places.len() + self.answered, self.entered);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nobody_is_forgotten_and_no_connection_is_idle(
+        connections in 1_usize..4, max_batch in 1_usize..4, ops in vec(op(), 1..60)
+    ) {
+        let config = GroupConfig::default().connections(connections).max_batch(max_batch).max_queue(6);
+        let queue = Queue::new(config);
+        let mut world = World { queue, leaders: Vec::new(), places: Vec::new(), answered: 0, entered: 0 };
+        for op in ops {
+            world.step(op);
+            world.check(connections);
+        }
+        while !world.leaders.is_empty() {
+            world.step(Op::End { leader: 0 });
+            world.check(connections);
+        }
+        prop_assert!(world.places.is_empty(), "somebody waits for ever");
+        world.queue.shut();
+    }
+}
