@@ -9,7 +9,7 @@ use crate::isolation::{Scope, read_committed};
 use crate::models::{RefreshToken, Successor};
 use crate::outcome::{Refusal, Rotation};
 use crate::receipt::Receipt;
-use crate::revocation::{OfUser, chain_passes, session_passes, user_passes};
+use crate::revocation::{OfUser, chain_passes, end_session_passes, session_passes, user_passes};
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::{self, clock_timestamp};
 use crate::schema::refresh_tokens;
@@ -28,6 +28,9 @@ pub enum OnReuse {
     /// The session, as [`revoke_session`](crate::RefreshTokenRepository::revoke_session) does (RFC 9700 §4.14.2).
     #[default]
     RevokeSession,
+    /// The session by its live token alone, as [`end_session`](crate::RefreshTokenRepository::end_session) does: the
+    /// same end, at a cost that does not grow with the session's history.
+    EndSession,
     /// What descends from the reused token, as
     /// [`revoke_token_chain`](crate::RefreshTokenRepository::revoke_token_chain) does.
     RevokeChain,
@@ -212,6 +215,7 @@ pub(crate) fn respond(
         let receipt = match on_reuse {
             OnReuse::RevokeChain => chain_passes(conn, token.id, token.session_id, token.generation, reason),
             OnReuse::RevokeUser => user_passes(conn, token.user_id, OfUser::All, reason),
+            OnReuse::EndSession => end_session_passes(conn, Some(token.session_id), None, reason),
             OnReuse::RevokeSession | OnReuse::ReportOnly => session_passes(conn, token.session_id, reason),
         }?;
         Ok(BreachResponse::Given(receipt))

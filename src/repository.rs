@@ -4,6 +4,7 @@ mod exchange;
 mod listing;
 mod retention;
 mod revocation;
+mod session_end;
 
 use std::fmt;
 

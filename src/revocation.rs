@@ -21,7 +21,7 @@ use crate::isolation::read_committed;
 use crate::receipt::Receipt;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
-use crate::statement::{ChainPass, Prepared, SessionPass};
+use crate::statement::{ChainPass, EndSession, Prepared, SessionPass};
 use crate::token_hash::TokenHash;
 
 /// How many passes a revocation makes before it gives up with [`Error::Busy`] and [`Wait::Births`].
@@ -103,6 +103,34 @@ fn revoke_session_of(conn: &mut PgConnection, any_token: Which<'_>, reason: Revo
 /// The user's gate must be held.
 pub(crate) fn session_passes(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
     repeat_until_none_is_seen(|| Prepared(SessionPass { session_id, reason }).get_result(conn))
+}
+
+/// The session by its one row that is not spent.
+pub(crate) fn end_session(
+    conn: &mut PgConnection,
+    session_id: Option<Uuid>,
+    any_token: Option<&TokenHash>,
+    reason: RevokedReason,
+) -> Result<Receipt> {
+    read_committed(conn, |conn| end_session_passes(conn, session_id, any_token, reason))
+}
+
+/// No gate is passed: this holds one row, so that nobody can wait for it in a circle, and no login joins a session.
+pub(crate) fn end_session_passes(
+    conn: &mut PgConnection,
+    session_id: Option<Uuid>,
+    any_token: Option<&TokenHash>,
+    reason: RevokedReason,
+) -> Result<Receipt> {
+    let mut statement = || Prepared(EndSession { session_id, any_token, reason }).get_result::<Pass>(conn);
+    for _ in 0..MAX_PASSES {
+        let pass = statement()?;
+        // Holding the newest row unspent, it has no successor, and will have none: nothing is left to be seen.
+        if pass.tokens > 0 || pass.seen == 0 {
+            return Ok(Receipt { tokens: count(pass.tokens), sessions: pass.sessions.len(), live: count(pass.live) });
+        }
+    }
+    Err(Error::Busy(Wait::Births))
 }
 
 /// Which tokens of a user a revocation ends.

@@ -11,7 +11,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::serialize::ToSql;
 use diesel::sql_types::HasSqlType;
 
-pub(crate) use texts::{ChainPass, Create, ListSessions, Rotate, RotateLocked, RotateMany, SessionPass};
+pub(crate) use texts::{ChainPass, Create, EndSession, ListSessions, Rotate, RotateLocked, RotateMany, SessionPass};
 
 /// The text of a statement, and what takes the places of its placeholders.
 pub(crate) trait Statement {

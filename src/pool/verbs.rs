@@ -63,6 +63,10 @@ pooled_verbs! {
         "assert_eq!(store.revoke_session(token.session_id)?.sessions, 1);";
     revoke_session_by_hash(presented: &TokenHash) -> Receipt,
         "assert_eq!(store.revoke_session_by_hash(&token.token_hash)?.sessions, 1);";
+    end_session(session_id: Uuid) -> Receipt,
+        "assert_eq!(store.end_session(token.session_id)?.tokens, 1);";
+    end_session_by_hash(presented: &TokenHash) -> Receipt,
+        "assert_eq!(store.end_session_by_hash(&token.token_hash)?.tokens, 1);";
     revoke(token_id: Uuid) -> TokenRevocation,
         "assert!(store.revoke(token.id)?.is_revoked());";
     revoke_by_hash(hash: &TokenHash) -> TokenRevocation,

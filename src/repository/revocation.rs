@@ -6,13 +6,13 @@ use crate::error::Result;
 use crate::input::not_nil;
 use crate::receipt::{Receipt, TokenRevocation};
 use crate::repository::RefreshTokenRepository;
-use crate::revocation::{OfUser, one, revoke_chain, revoke_session, revoke_session_by_hash, revoke_user, wide};
+use crate::revocation::{OfUser, one, revoke_chain, revoke_user, wide};
 use crate::revoked_reason::RevokedReason;
 use crate::token_hash::TokenHash;
 
 impl RefreshTokenRepository<'_> {
     /// The caller's reason, or the verb's own.
-    fn reason_or(&self, own: RevokedReason) -> RevokedReason {
+    pub(super) fn reason_or(&self, own: RevokedReason) -> RevokedReason {
         self.reason.unwrap_or(own)
     }
 
@@ -46,66 +46,6 @@ impl RefreshTokenRepository<'_> {
     pub fn revoke_token_chain(&mut self, token_id: Uuid) -> Result<Receipt> {
         not_nil("token_id", token_id)?;
         revoke_chain(self.conn, token_id, self.reason_or(RevokedReason::ChainRevoked))
-    }
-
-    /// Revokes every token of a session: log out this device.
-    ///
-    /// Whatever runs beside it, once it is committed no token of the session, and none that was being born from one,
-    /// is valid again. Nothing if the session is unknown.
-    ///
-    /// # Errors
-    ///
-    /// As [`revoke_token_chain`](Self::revoke_token_chain).
-    ///
-    /// # Locking
-    ///
-    /// The user's gate, then every unrevoked row of the session, oldest first; a rotation in flight is waited for.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let session_id = tokens.create(&new_token())?.session_id;
-    /// let receipt = tokens.revoke_session(session_id)?;
-    /// println!("{receipt}"); // 1 token revoked, 1 of them live; 1 session ended
-    /// # assert_eq!(receipt.sessions, 1);
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    pub fn revoke_session(&mut self, session_id: Uuid) -> Result<Receipt> {
-        not_nil("session_id", session_id)?;
-        revoke_session(self.conn, session_id, self.reason_or(RevokedReason::SessionRevoked))
-    }
-
-    /// Revokes the session that a presented token belongs to, whether it is the live one or an old one: log out.
-    ///
-    /// [`revoke_session`](Self::revoke_session) for a caller who has a token (RFC 7009 §2.1). Nothing if the hash is
-    /// unknown, which is no error there either (§2.2). Whoever presents an old token, a thief included, can log
-    /// the user out with it, and nothing else.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh) inside a transaction of yours above READ COMMITTED.
-    ///
-    /// # Locking
-    ///
-    /// As [`revoke_session`](Self::revoke_session).
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let mut conn = connection();
-    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// # let presented = tokens.create(&new_token())?.token_hash;
-    /// use refresh_tokens::RevokedReason;
-    ///
-    /// tokens.because(RevokedReason::LoggedOut).revoke_session_by_hash(&presented)?;
-    /// # Ok::<(), refresh_tokens::Error>(())
-    /// ```
-    pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
-        revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
     }
 
     /// Revokes one token by its id.

@@ -190,9 +190,28 @@ impl Statement for SessionPass {
     }
 }
 
+/// One attempt to end a session by its newest row.
+pub(crate) struct EndSession<'a> {
+    pub(crate) session_id: Option<Uuid>,
+    pub(crate) any_token: Option<&'a TokenHash>,
+    pub(crate) reason: RevokedReason,
+}
+
+impl Statement for EndSession<'_> {
+    const TEXT: &'static str = include_str!("../sql/end_session.sql");
+    type Id = EndSession<'static>;
+    type Row = PassRow;
+
+    fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.value::<Nullable<SqlUuid>, _>(&self.session_id)?;
+        places.value::<Nullable<Text>, _>(&self.any_token)?;
+        places.value::<Text, _>(&self.reason)
+    }
+}
+
 /// The texts, and how many places each fills.
 #[cfg(test)]
-pub(super) const ALL: [(&str, usize); 7] = [
+pub(super) const ALL: [(&str, usize); 8] = [
     (Create::TEXT, 7),
     (include_str!("../sql/rotate.sql"), 7),
     (include_str!("../sql/rotate_many.sql"), 8),
@@ -200,4 +219,5 @@ pub(super) const ALL: [(&str, usize); 7] = [
     (ListSessions::TEXT, 5),
     (ChainPass::TEXT, 4),
     (SessionPass::TEXT, 2),
+    (EndSession::TEXT, 3),
 ];

@@ -7,6 +7,7 @@ mod batches;
 mod common;
 mod contention;
 mod cutoffs;
+mod end_session;
 mod flaws;
 mod group;
 mod guest;

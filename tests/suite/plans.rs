@@ -9,10 +9,11 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Text};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, OnReuse, RefreshToken, RefreshTokenRepository, Rotation, SessionQuery,
+    Binding, Error, NewRefreshToken, NewSession, OnReuse, RefreshToken, RefreshTokenRepository, Rotation,
+    RotationRequest, SessionQuery, Successor,
 };
 use refresh_tokens_support::Database;
-use refresh_tokens_support::doc::{new_token, successor};
+use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
 
 /// 50,000 tokens of 5,000 users, a tenth of them expired, and chains of five.
 fn filled() -> Database {
@@ -49,7 +50,7 @@ mod sql {
 
 type Verb = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<(), Error>;
 
-const VERBS: [(&str, Verb); 22] = [
+const VERBS: [(&str, Verb); 26] = [
     ("create", |tokens, _| tokens.create(&new_token()).map(drop)),
     ("get_by_hash", |tokens, token| tokens.get_by_hash(&token.token_hash).map(drop)),
     ("get_valid_by_hash", |tokens, token| tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).map(drop)),
@@ -60,6 +61,14 @@ const VERBS: [(&str, Verb); 22] = [
         drop(tokens.rotate(&fresh.token_hash, &first, Binding::ANY)?);
         drop(tokens.rotate(&fresh.token_hash, &first, Binding::ANY)?);
         tokens.rotate(&fresh.token_hash, &second, Binding::ANY).map(drop)
+    }),
+    ("rotate_many", |tokens, token| {
+        let batch = batch(tokens, token)?;
+        tokens.rotate_many(&batch).map(drop)
+    }),
+    ("rotate_many in a transaction", |tokens, token| {
+        let batch = batch(tokens, token)?;
+        tokens.transaction(|tx| tx.rotate_many(&batch).map(drop))
     }),
     ("get_valid_for_rotation", |tokens, _| {
         let fresh = tokens.create(&new_token())?;
@@ -77,6 +86,8 @@ const VERBS: [(&str, Verb); 22] = [
     }),
     ("revoke_session", |tokens, token| tokens.revoke_session(token.session_id).map(drop)),
     ("revoke_session_by_hash", |tokens, token| tokens.revoke_session_by_hash(&token.token_hash).map(drop)),
+    ("end_session", |tokens, token| tokens.end_session(token.session_id).map(drop)),
+    ("end_session_by_hash", |tokens, token| tokens.end_session_by_hash(&token.token_hash).map(drop)),
     ("revoke_all_for_user_in_org", |tokens, token| {
         tokens.revoke_all_for_user_in_org(token.user_id, token.active_org_id).map(drop)
     }),
@@ -100,6 +111,17 @@ const VERBS: [(&str, Verb); 22] = [
     ("get_active_tokens_for_user", |tokens, token| tokens.get_active_tokens_for_user(token.user_id).map(drop)),
     ("cleanup_expired", |tokens, _| tokens.cleanup_expired(30).map(drop)),
 ];
+
+/// Good requests and bad ones, one of which has the id of another token.
+fn batch(tokens: &mut RefreshTokenRepository<'_>, taken: &RefreshToken) -> Result<Vec<RotationRequest>, Error> {
+    let mut batch = vec![RotationRequest::new(taken.token_hash.clone(), successor())];
+    for _ in 0..3 {
+        batch.push(RotationRequest::new(tokens.create(&new_token())?.token_hash, successor()));
+    }
+    let id = Successor::new(taken.id, fresh_hash(), taken.expires_at);
+    batch.push(RotationRequest::new(tokens.create(&new_token())?.token_hash, id));
+    Ok(batch)
+}
 
 #[derive(QueryableByName)]
 struct Plan {

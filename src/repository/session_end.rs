@@ -1,0 +1,139 @@
+//! The verbs that end one session.
+
+use uuid::Uuid;
+
+use crate::error::Result;
+use crate::input::not_nil;
+use crate::receipt::Receipt;
+use crate::repository::RefreshTokenRepository;
+use crate::revocation::{end_session, revoke_session, revoke_session_by_hash};
+use crate::revoked_reason::RevokedReason;
+use crate::token_hash::TokenHash;
+
+impl RefreshTokenRepository<'_> {
+    /// Revokes every token of a session: log out this device.
+    ///
+    /// Whatever runs beside it, once it is committed no token of the session, and none that was being born from one,
+    /// is valid again. Nothing if the session is unknown.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_token_chain`](Self::revoke_token_chain).
+    ///
+    /// # Locking
+    ///
+    /// The user's gate, then every unrevoked row of the session, oldest first; a rotation in flight is waited for.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let session_id = tokens.create(&new_token())?.session_id;
+    /// let receipt = tokens.revoke_session(session_id)?;
+    /// println!("{receipt}"); // 1 token revoked, 1 of them live; 1 session ended
+    /// # assert_eq!(receipt.sessions, 1);
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn revoke_session(&mut self, session_id: Uuid) -> Result<Receipt> {
+        not_nil("session_id", session_id)?;
+        revoke_session(self.conn, session_id, self.reason_or(RevokedReason::SessionRevoked))
+    }
+
+    /// Revokes the session that a presented token belongs to, whether it is the live one or an old one: log out.
+    ///
+    /// [`revoke_session`](Self::revoke_session) for a caller who has a token (RFC 7009 §2.1). Nothing if the hash is
+    /// unknown, which is no error there either (§2.2). Whoever presents an old token, a thief included, can log
+    /// the user out with it, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh) inside a transaction of yours above READ COMMITTED.
+    ///
+    /// # Locking
+    ///
+    /// As [`revoke_session`](Self::revoke_session).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let presented = tokens.create(&new_token())?.token_hash;
+    /// use refresh_tokens::RevokedReason;
+    ///
+    /// tokens.because(RevokedReason::LoggedOut).revoke_session_by_hash(&presented)?;
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
+        revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
+    }
+
+    /// Ends a session by its live token alone: [`revoke_session`](Self::revoke_session) at a cost that does not grow with the
+    /// session's history.
+    ///
+    /// The same promise: once it is committed, no token of the session is valid again. Rows of tokens that were rotated before are not
+    /// touched: their `revoked_at` stays empty, and who presents one is still told [`Refusal::Reused`](crate::Refusal::Reused).
+    /// [`list_sessions`](Self::list_sessions) shows the session as revoked. So the [`Receipt`] has one token, or none where the session had
+    /// ended before, or is unknown.
+    ///
+    /// Choose it where sessions live long: a session of a year that is rotated every quarter of an hour has 35,000 rows.
+    /// Choose [`revoke_session`](Self::revoke_session) where other software rotates on the same table without a transaction: it
+    /// can give one token two successors, so that a session has two live tokens; of these, this ends the newest.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_token_chain`](Self::revoke_token_chain).
+    ///
+    /// # Locking
+    ///
+    /// The session's live token; a rotation in flight is waited for.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let first = tokens.create(&new_token())?;
+    /// # let _ = tokens.rotate(&first.token_hash, &successor(), refresh_tokens::Binding::ANY)?;
+    /// let receipt = tokens.end_session(first.session_id)?;
+    /// assert_eq!((receipt.tokens, receipt.sessions), (1, 1));
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn end_session(&mut self, session_id: Uuid) -> Result<Receipt> {
+        not_nil("session_id", session_id)?;
+        end_session(self.conn, Some(session_id), None, self.reason_or(RevokedReason::SessionRevoked))
+    }
+
+    /// [`end_session`](Self::end_session) of the session that a presented token belongs to, whether it is the live one
+    /// or an old one: log out (RFC 7009 §2.1).
+    ///
+    /// As [`revoke_session_by_hash`](Self::revoke_session_by_hash): nothing if the hash is unknown.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Locking
+    ///
+    /// As [`end_session`](Self::end_session).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # let presented = tokens.create(&new_token())?.token_hash;
+    /// use refresh_tokens::RevokedReason;
+    ///
+    /// tokens.because(RevokedReason::LoggedOut).end_session_by_hash(&presented)?;
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn end_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
+        end_session(self.conn, None, Some(presented), self.reason_or(RevokedReason::SessionRevoked))
+    }
+}
