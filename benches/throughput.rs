@@ -8,6 +8,8 @@
     reason = "a bench that cannot measure must fail loudly, and its table is what it is run for"
 )]
 
+#[path = "throughput/awake.rs"]
+mod awake;
 #[path = "common/contenders.rs"]
 mod contenders;
 #[path = "throughput/crowd.rs"]
@@ -34,6 +36,7 @@ use std::env;
 use refresh_tokens_support::Server;
 use refresh_tokens_support::server::Durability;
 
+use crate::awake::Awake;
 use crate::rounds::Run;
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];
@@ -48,6 +51,7 @@ fn main() {
         },
     };
     let mut run = Run::from_args(url);
+    let _awake = run.measures().then(Awake::all_processors);
     for threads in THREADS {
         threads::rotations(&mut run, threads);
     }

@@ -32,7 +32,10 @@ pub(crate) fn rotations(run: &mut Run, threads: usize) {
     let mut limit_same = Pgbench::new(&table, pgbench::SAME_TABLE, threads, 0);
     let by = |name, rotate, table| {
         let mut workers: Vec<_> = (0..threads).map(|_| Chain::new(table)).collect();
-        Contender::new(name, move |duration| in_threads(&mut workers, duration, |chain| chain.rotate(rotate)))
+        Contender::new(name, move |duration| {
+            workers.iter_mut().for_each(Chain::draw);
+            in_threads(&mut workers, duration, |chain| chain.rotate(rotate))
+        })
     };
     let contenders = vec![
         by("ours", contenders::ours as Rotate, &table),
@@ -97,17 +100,27 @@ pub(crate) fn look_ups(run: &mut Run, threads: usize) {
 struct Chain {
     conn: PgConnection,
     live: TokenHash,
+    /// Drawn while the clock stands still.
+    nexts: Vec<Next>,
+    drawn: usize,
 }
 
 impl Chain {
     fn new(database: &Database) -> Self {
         let mut conn = database.connect();
         let live = log_in(&mut conn);
-        Self { conn, live }
+        Self { conn, live, nexts: Vec::new(), drawn: 0 }
+    }
+
+    /// Half as many again as the last turn has used.
+    fn draw(&mut self) {
+        let used = self.drawn - self.nexts.len();
+        self.nexts.resize_with((used * 3 / 2).max(5_000), Next::new);
+        self.drawn = self.nexts.len();
     }
 
     fn rotate(&mut self, rotate: Rotate) {
-        let next = Next::new();
+        let next = self.nexts.pop().unwrap_or_else(Next::new);
         assert_eq!(rotate(&mut self.conn, &self.live, &next), Ok(true), "a live token");
         self.live = next.hash;
     }
