@@ -36,7 +36,6 @@ use std::env;
 use refresh_tokens_support::Server;
 use refresh_tokens_support::server::Durability;
 
-use crate::awake::Awake;
 use crate::rounds::Run;
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];
@@ -51,7 +50,6 @@ fn main() {
         },
     };
     let mut run = Run::from_args(url);
-    let _awake = run.measures().then(Awake::all_processors);
     for threads in THREADS {
         threads::rotations(&mut run, threads);
     }

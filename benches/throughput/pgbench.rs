@@ -12,11 +12,15 @@ use crate::rounds::Measured;
 
 /// The reference's five statements on its own table.
 ///
-/// Hashes and ids are numbers in disguise, because pgbench has no strings: cheaper for the server than random ones.
+/// Hashes and ids are numbers in disguise, because pgbench has no strings: in no order, like real ones, but shorter.
 pub(crate) const REFERENCE: &str = r"
-\set old :base + :client_id * 10000000 + :n
-\set n :n + 1
-\set new :old + 1
+\if :n = 0
+\set old :base + :client_id
+\else
+\set old :new
+\endif
+\set n 1
+\set new abs(hash_murmur2(:old))
 BEGIN;
 SELECT id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at FROM refresh_tokens WHERE token_hash = :old::text AND revoked_at IS NULL AND rotated_to IS NULL AND expires_at > clock_timestamp() FOR UPDATE \gset
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at) VALUES (lpad(:new::text, 32, '0')::uuid, :user_id, :new::text, :active_org_id, :expires_at) RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at;
@@ -26,9 +30,13 @@ COMMIT;
 
 /// The same work on this crate's table, which has more columns and one index more.
 pub(crate) const SAME_TABLE: &str = r"
-\set old :base + :client_id * 10000000 + :n
-\set n :n + 1
-\set new :old + 1
+\if :n = 0
+\set old :base + :client_id
+\else
+\set old :new
+\endif
+\set n 1
+\set new abs(hash_murmur2(:old))
 BEGIN;
 SELECT * FROM refresh_tokens WHERE token_hash = :old::text AND revoked_at IS NULL AND rotated_to IS NULL AND least(expires_at, session_expires_at) > clock_timestamp() FOR UPDATE \gset
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, session_id, session_started_at, generation) VALUES (lpad(:new::text, 32, '0')::uuid, :user_id, :new::text, :active_org_id, :expires_at, :session_id, :session_started_at, :generation::integer + 1) RETURNING *;
@@ -72,7 +80,7 @@ impl<'a> Pgbench<'a> {
         self.turns += 1;
         let base = self.turns * 10_000_000_000;
         for client in 0..self.clients {
-            let start = base + client as u64 * 10_000_000;
+            let start = base + client as u64;
             let insert = format!(
                 "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at)
                  VALUES (lpad('{start}', 32, '0')::uuid, gen_random_uuid(), '{start}', gen_random_uuid(), now() + interval '30 days')"

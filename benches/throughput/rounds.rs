@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::awake::Awake;
 use crate::plots;
 
 /// What a turn measured.
@@ -91,6 +92,8 @@ impl Run {
     /// Each round begins with another contender, so that none always has the place after another's garbage.
     pub(crate) fn race(&mut self, case: &str, mut contenders: Vec<Contender<'_>>) {
         println!("{case} …");
+        // More than one keep each other awake, and would share their time with the loops.
+        let _awake = (self.measures() && case.ends_with("/1")).then(Awake::all_processors);
         let rounds = self.rounds.unwrap_or(1);
         let mut turns: Vec<Vec<Measured>> = contenders.iter().map(|_| Vec::new()).collect();
         for round in 0..rounds {

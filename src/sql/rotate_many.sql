@@ -8,22 +8,19 @@ WITH request AS MATERIALIZED (
 locked AS MATERIALIZED (
     $8
 ),
-judged AS MATERIALIZED (
-    SELECT request.*, locked.*, clock_timestamp() AS now
-    FROM locked JOIN request ON request.presented = locked.token_hash
-),
 spent AS (
     UPDATE refresh_tokens token
-    SET rotated_to = judged.successor_id, rotated_at = judged.now
-    FROM judged
-    WHERE token.id = judged.id
-        AND least(judged.expires_at, judged.session_expires_at) > judged.now
-        AND judged.successor_expires_at > judged.now
-        AND coalesce(judged.user_id = judged.of_user_id, true)
-        AND coalesce(judged.active_org_id = judged.of_org_id, true)
-        AND coalesce(judged.active_org_id = judged.to_org_id, true)
-    RETURNING token.rotated_to, token.user_id, judged.successor_hash, token.active_org_id, judged.successor_expires_at,
-        token.session_id, token.session_expires_at, token.session_started_at, token.generation
+    SET rotated_to = request.successor_id, rotated_at = clock_timestamp()
+    FROM locked JOIN request ON request.presented = locked.token_hash
+    WHERE token.id = locked.id
+        AND least(locked.expires_at, locked.session_expires_at) > clock_timestamp()
+        AND request.successor_expires_at > clock_timestamp()
+        AND coalesce(locked.user_id = request.of_user_id, true)
+        AND coalesce(locked.active_org_id = request.of_org_id, true)
+        AND coalesce(locked.active_org_id = request.to_org_id, true)
+    RETURNING token.rotated_to, token.user_id, request.successor_hash, token.active_org_id,
+        request.successor_expires_at, token.session_id, token.session_expires_at, token.session_started_at,
+        token.generation
 )
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,
     session_id, session_expires_at, session_started_at, generation)

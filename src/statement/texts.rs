@@ -53,12 +53,13 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, 
 
     fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
         places.query(&self.lock)?;
-        places.value::<Timestamptz, _>(&self.successor.expires_at)?;
         places.value::<SqlUuid, _>(&self.successor.id)?;
+        places.value::<Timestamptz, _>(&self.successor.expires_at)?;
         places.value::<Nullable<SqlUuid>, _>(&self.binding.user_id)?;
         places.value::<Nullable<SqlUuid>, _>(&self.binding.org_id)?;
         places.value::<Nullable<SqlUuid>, _>(&self.successor.active_org_id)?;
-        places.value::<Text, _>(&self.successor.token_hash)
+        places.value::<Text, _>(&self.successor.token_hash)?;
+        places.value::<Timestamptz, _>(&self.successor.expires_at)
     }
 }
 
@@ -213,7 +214,7 @@ impl Statement for EndSession<'_> {
 #[cfg(test)]
 pub(super) const ALL: [(&str, usize); 8] = [
     (Create::TEXT, 7),
-    (include_str!("../sql/rotate.sql"), 7),
+    (include_str!("../sql/rotate.sql"), 8),
     (include_str!("../sql/rotate_many.sql"), 8),
     (RotateLocked::TEXT, 6),
     (ListSessions::TEXT, 5),
