@@ -11,10 +11,11 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens_support::{Database, race};
 
+use crate::act::Outcome;
 use crate::fixture::{self, Rows};
 use crate::stage::{Hook, Stage, Status};
 use crate::statement::Footprint;
-use crate::verbs::{Outcome, Verb};
+use crate::verbs::Verb;
 
 diesel::table! {
     pg_locks (pid) {
@@ -237,7 +238,7 @@ impl Lab {
         self.blocked.clear();
     }
 
-    pub(crate) fn outcomes(&self, processes: usize) -> Vec<Outcome> {
+    pub(crate) fn outcomes(&self, processes: usize) -> Vec<Vec<Outcome>> {
         self.stage.outcomes(processes)
     }
 }
@@ -258,8 +259,8 @@ fn start(database: &Database, stage: Arc<Stage>, process: usize, authenticated_a
     let thread = std::thread::spawn(move || {
         for verb in verbs {
             conn.set_instrumentation(Hook::new(Arc::clone(&stage), process));
-            let outcome = verb.run(&mut conn, process, authenticated_at);
-            stage.finish(process, outcome);
+            let outcomes = verb.run(&mut conn, process, authenticated_at);
+            stage.finish(process, outcomes);
         }
     });
     Process { pid, verbs: Some(sender), thread: Some(thread) }

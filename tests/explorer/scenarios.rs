@@ -33,10 +33,10 @@ const FLAWED: [(&[Verb], Expected); 5] = [
     (&[Verb::ReferenceRotate, Verb::ReferenceUser], SURVIVOR),
     (&[Verb::ReferenceRotateAutocommit, Verb::ReferenceRotateAutocommit], Expected::Broken("invariant 1")),
     (&[Verb::Rotate, Verb::ReferenceUser], SURVIVOR),
-    (&[Verb::Rotate, Verb::Revoke, Verb::UntilUnchanged], SURVIVOR),
+    (&[Verb::RotateInGuard, Verb::Revoke, Verb::UntilUnchanged], SURVIVOR),
 ];
 
-const TRIPLES: [[Verb; 3]; 15] = [
+const TRIPLES: [[Verb; 3]; 26] = [
     [Verb::Rotate, Verb::Rotate, Verb::Session],
     [Verb::Rotate, Verb::User, Verb::User],
     [Verb::LoginAt, Verb::User, Verb::Rotate],
@@ -52,6 +52,30 @@ const TRIPLES: [[Verb; 3]; 15] = [
     [Verb::RedeemSpentUser, Verb::LoginAt, Verb::SwitchIn],
     [Verb::Rotate, Verb::ExceptA, Verb::ExceptB],
     [Verb::Rotate, Verb::Revoke, Verb::ChainOfLive],
+    [Verb::RotateMany, Verb::RotateManyReversed, Verb::User],
+    [Verb::RotateMany, Verb::Session, Verb::Rotate],
+    [Verb::RotateMany, Verb::RotateMany, Verb::Chain],
+    [Verb::RotateManySame, Verb::RotateSame, Verb::Session],
+    [Verb::RotateInGuard, Verb::RotateMany, Verb::Session],
+    [Verb::EndSession, Verb::Rotate, Verb::Revoke],
+    [Verb::EndSession, Verb::RotateMany, Verb::User],
+    [Verb::EndSession, Verb::RedeemSpent, Verb::Rotate],
+    [Verb::HostRotateMany, Verb::RotateMany, Verb::ExceptB],
+    [Verb::HostRotateMany, Verb::HostRotateManyReversed, Verb::User],
+    [Verb::HostRotateManyReversed, Verb::RedeemSpent, Verb::Rotate],
+];
+
+/// Batches in a transaction of the host's wait for locks while they hold some.
+const IN_TRANSACTION: [[Verb; 2]; 9] = [
+    [Verb::HostRotateMany, Verb::HostRotateMany],
+    [Verb::HostRotateMany, Verb::HostRotateManyReversed],
+    [Verb::HostRotateMany, Verb::RotateManyReversed],
+    [Verb::HostRotateManyReversed, Verb::Rotate],
+    [Verb::HostRotateManyReversed, Verb::RotateInGuard],
+    [Verb::HostRotateManyReversed, Verb::User],
+    [Verb::HostRotateManyReversed, Verb::Session],
+    [Verb::HostRotateManyReversed, Verb::Chain],
+    [Verb::HostRotateMany, Verb::InOrg],
 ];
 
 /// What has to hold while other software rotates on the same table, in transactions.
@@ -82,7 +106,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let kept = |verbs: &[Verb], bound| Scenario { verbs: verbs.to_vec(), expected: Expected::AllKept, bound };
     let pairs = WRITING.iter().enumerate().flat_map(|(at, one)| WRITING[at..].iter().map(|other| [*one, *other]));
     let beside_reference = BESIDE_REFERENCE.iter().map(|verb| [Verb::ReferenceRotate, *verb]);
-    let pairs = pairs.chain(beside_reference).map(|verbs| kept(&verbs, bound_of_pair(&verbs)));
+    let pairs = pairs.chain(beside_reference).chain(IN_TRANSACTION).map(|verbs| kept(&verbs, bound_of_pair(&verbs)));
     let triples = TRIPLES.iter().map(|verbs| kept(verbs, None));
     let bounded = BOUNDED.iter().map(|(verbs, bound)| kept(verbs, Some(*bound)));
     flawed.chain(pairs).chain(triples).chain(bounded).collect()

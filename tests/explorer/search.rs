@@ -13,11 +13,12 @@
 
 use std::rc::Rc;
 
+use crate::act::Outcome;
 use crate::check;
 use crate::fixture::Rows;
 use crate::lab::{Granted, Lab, Place};
 use crate::statement::Footprint;
-use crate::verbs::{Outcome, Verb};
+use crate::verbs::Verb;
 
 /// How often a path is run in hope for the branch of the server's that it needs.
 const PATIENCE: usize = 1_000;
@@ -29,7 +30,8 @@ const VACUUM: usize = 50;
 pub(crate) struct Run {
     pub(crate) verbs: Vec<Verb>,
     pub(crate) steps: Vec<(usize, Granted)>,
-    pub(crate) outcomes: Vec<Outcome>,
+    /// Of each process, what it was answered.
+    pub(crate) outcomes: Vec<Vec<Outcome>>,
     /// The committed rows before the first step, and after each that published something: how many steps had been
     /// made, and by whom the last.
     pub(crate) history: Vec<(usize, usize, Rc<Rows>)>,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
+use crate::act::Outcome;
 use crate::statement::{self, Footprint, Transaction};
-use crate::verbs::Outcome;
 
 /// Where a process is.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) enum Status {
     /// It runs, or the server has it wait for a lock.
     Running(Footprint),
     Held(Step),
-    Finished(Outcome),
+    Finished(Vec<Outcome>),
 }
 
 /// The statement that a process is about to send.
@@ -64,8 +64,8 @@ impl Stage {
     }
 
     /// A process: its verb is over.
-    pub(crate) fn finish(&self, process: usize, outcome: Outcome) {
-        self.report(&mut self.board(), process, Status::Finished(outcome));
+    pub(crate) fn finish(&self, process: usize, outcomes: Vec<Outcome>) {
+        self.report(&mut self.board(), process, Status::Finished(outcomes));
     }
 
     /// A process: it is about to send this, and waits for its turn.
@@ -129,10 +129,10 @@ impl Stage {
     }
 
     /// The controller: takes what the processes have answered.
-    pub(crate) fn outcomes(&self, processes: usize) -> Vec<Outcome> {
+    pub(crate) fn outcomes(&self, processes: usize) -> Vec<Vec<Outcome>> {
         let mut board = self.board();
         let taken = board.status[..processes].iter_mut().map(|status| match std::mem::replace(status, Status::Idle) {
-            Status::Finished(outcome) => outcome,
+            Status::Finished(outcomes) => outcomes,
             other => panic!("it has not finished: {other:?}"),
         });
         taken.collect()

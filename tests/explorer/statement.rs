@@ -100,7 +100,8 @@ impl Transaction {
     /// The footprint of the next statement, or none where it touches nothing that is shared: then it needs no stop.
     ///
     /// BEGIN is one of these: in READ COMMITTED it takes neither snapshot nor lock. So are savepoints, clocks and
-    /// settings, and the COMMIT of a transaction that has only read.
+    /// settings, and the COMMIT of a transaction that has only read. Not so the end of a savepoint that is undone: it
+    /// gives back the locks that were taken in it.
     pub(crate) fn next(&mut self, sql: &str) -> Option<Footprint> {
         let tables = Tables::named_in(sql);
         if sql.starts_with("BEGIN") {
@@ -111,6 +112,9 @@ impl Transaction {
             self.open = false;
             let publishes = std::mem::take(&mut self.held);
             return Some(Footprint { publishes, ..Footprint::default() }).filter(|_| !publishes.is_empty());
+        }
+        if sql.starts_with("ROLLBACK TO") {
+            return Some(Footprint { publishes: self.held, ..Footprint::default() }).filter(|_| !self.held.is_empty());
         }
         if tables.is_empty() {
             return None;

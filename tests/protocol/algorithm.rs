@@ -35,6 +35,12 @@ pub(crate) enum Cure {
     PredecessorFirst,
     /// A walk counts what it saw, not what it could lock.
     WalkCountsSkipped,
+    /// A batch of rotations does not wait for tokens that somebody has locked, unless it is in a host's transaction.
+    BatchSkipsLocked,
+    /// There it waits in the one order in which revocations lock.
+    BatchInOrder,
+    /// What a batch could not do is done after its COMMIT.
+    RestAfterCommit,
     /// Clean-up does not wait for tokens that somebody has locked.
     CleanUpSkipsLocked,
     /// `rotated_to` has no foreign key with ON DELETE SET NULL.
@@ -45,19 +51,25 @@ pub(crate) enum Cure {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Algorithm {
     missing: &'static [Cure],
+    /// A rotation is one statement between BEGIN and COMMIT. No cure: it is only faster.
+    pub(crate) rotates_at_once: bool,
 }
 
 impl Algorithm {
     pub(crate) const COMPLETE: Self = Self::without(&[]);
 
     /// The reference inside a transaction of its caller's, which its docstrings ask for.
-    pub(crate) const REFERENCE: Self = Self::without(REFERENCE_IN_AUTOCOMMIT.split_at(1).1);
+    pub(crate) const REFERENCE: Self = Self::in_steps(REFERENCE_IN_AUTOCOMMIT.split_at(1).1);
 
     /// The reference in autocommit, which its code allows.
-    pub(crate) const REFERENCE_IN_AUTOCOMMIT: Self = Self::without(REFERENCE_IN_AUTOCOMMIT);
+    pub(crate) const REFERENCE_IN_AUTOCOMMIT: Self = Self::in_steps(REFERENCE_IN_AUTOCOMMIT);
 
     pub(crate) const fn without(missing: &'static [Cure]) -> Self {
-        Self { missing }
+        Self { missing, rotates_at_once: true }
+    }
+
+    const fn in_steps(missing: &'static [Cure]) -> Self {
+        Self { missing, rotates_at_once: false }
     }
 
     pub(crate) fn has(self, cure: Cure) -> bool {

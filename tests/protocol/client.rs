@@ -8,8 +8,11 @@ use crate::verb::Verb;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum At {
     // Rotation.
+    RotateAtOnce,
+    AskWhyNot,
     LockPresented,
     ReadWhyNot,
+    ReadClock,
     LockMade,
     PassGateToSwitch,
     PassGateFirst,
@@ -18,6 +21,10 @@ pub(crate) enum At {
     /// The reference's in autocommit.
     InsertSuccessor,
     LinkSuccessor,
+
+    // Many rotations.
+    RotateTogether,
+    JudgeTogether,
 
     // Login.
     Authenticate,
@@ -51,6 +58,10 @@ pub(crate) enum At {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Then {
     Finish(Outcome),
+    /// It has changed nothing; outside of its transaction, a read says why.
+    AskWhyNot,
+    /// What a batch has left, one request after the other.
+    Rest,
     /// Once more, and now with the gate before the token.
     PassGateFirst,
     /// The same request was sent before: the answer that it had.
@@ -67,6 +78,8 @@ pub(crate) enum Then {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Rotated,
+    /// Each request of a batch has an outcome of its own.
+    Batch,
     LoggedIn,
     /// Returned Ok: nothing of the target is live any more.
     Revoked,
@@ -116,6 +129,13 @@ pub(crate) struct Walk {
     pub(crate) skipped: Option<Token>,
 }
 
+/// Of a batch: what each request has come to, and which one is alone now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Batch {
+    pub(crate) outcomes: [Option<Outcome>; 2],
+    pub(crate) alone: usize,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Client {
     pub(crate) at: At,
@@ -124,6 +144,7 @@ pub(crate) struct Client {
     /// How many passes have seen something; from three on they are all alike.
     pub(crate) passes: u8,
     pub(crate) walk: Walk,
+    pub(crate) batch: Batch,
     /// Of a revocation with a cutoff: its instant, and the sessions that existed then. It promises to end those, and
     /// those of logins that were authenticated before.
     pub(crate) existed: Vec<Session>,
@@ -138,6 +159,7 @@ impl Client {
             authenticated_at: 0,
             passes: 0,
             walk: Walk::default(),
+            batch: Batch::default(),
             existed: Vec::new(),
             cutoff: 0,
         }
@@ -168,7 +190,13 @@ impl Algorithm {
     pub(crate) fn first(self, verb: Verb) -> At {
         let shuts_gate = self.has(Cure::RevocationShutsGate);
         match verb {
-            Verb::Rotate { .. } | Verb::Redeem { .. } => At::LockPresented,
+            Verb::Rotate { .. } | Verb::Redeem { .. }
+                if self.rotates_at_once && self.has(Cure::RotationInOneTransaction) =>
+            {
+                At::RotateAtOnce
+            }
+            Verb::Rotate { .. } | Verb::RotateInGuard { .. } | Verb::Redeem { .. } => At::LockPresented,
+            Verb::RotateMany { .. } => At::RotateTogether,
             Verb::LogIn { told: true, .. } => At::Authenticate,
             Verb::LogIn { told: false, .. } => At::InsertLogin,
             Verb::Revoke(_) => At::RevokeOne,
@@ -195,8 +223,11 @@ impl Turn<'_> {
     pub(crate) fn step(&mut self) {
         match self.client.at {
             At::Done(_) => {}
+            At::RotateAtOnce => self.rotate_at_once(),
+            At::AskWhyNot => self.ask_why_not(),
             At::LockPresented => self.lock_presented(),
             At::ReadWhyNot => self.read_why_not(),
+            At::ReadClock => self.read_clock(),
             At::LockMade => self.lock_made(),
             At::PassGateToSwitch => self.pass_gate_to_switch(),
             At::PassGateFirst => self.pass_gate_and_go_on(At::LockPresented),
@@ -204,6 +235,8 @@ impl Turn<'_> {
             At::WriteSuccessor => self.write_successor(),
             At::InsertSuccessor => self.insert_successor(),
             At::LinkSuccessor => self.link_successor(),
+            At::RotateTogether => self.rotate_together(),
+            At::JudgeTogether => self.judge_together(),
             At::Authenticate => self.authenticate(),
             At::PassGateToLogIn => self.pass_gate_and_go_on(At::InsertLogin),
             At::InsertLogin => self.insert_login(),
@@ -236,19 +269,26 @@ impl Turn<'_> {
 
     pub(crate) fn after(&mut self, then: Then) {
         self.client.at = match then {
+            Then::AskWhyNot => At::AskWhyNot,
+            Then::Rest => return self.go_on_alone(),
             Then::PassGateFirst => At::PassGateFirst,
             Then::Repeat => At::LockMade,
             Then::Respond => self.algorithm.breach_response(),
             Then::ShutGates => At::ShutEachGate { gate: 0 },
             Then::Walk => At::RevokeWindow,
             Then::AwaitSkipped => At::AwaitSkipped,
-            Then::Finish(outcome) => {
-                // What nobody will look at should not tell states apart.
-                let Client { existed, cutoff, .. } = self.client.clone();
-                *self.client = Client { existed, cutoff, ..Client::new(At::Done(outcome)) };
-                return;
-            }
+            Then::Finish(outcome) => return self.finish(outcome),
         };
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if matches!(self.verb, Verb::RotateMany { .. }) && ![Outcome::Batch, Outcome::Failed].contains(&outcome) {
+            return self.note_alone(outcome);
+        }
+        // What nobody will look at should not tell states apart.
+        let Client { existed, cutoff, batch: Batch { outcomes, .. }, .. } = self.client.clone();
+        let batch = Batch { outcomes, alone: 0 };
+        *self.client = Client { batch, existed, cutoff, ..Client::new(At::Done(outcome)) };
     }
 
     pub(crate) fn has(&self, cure: Cure) -> bool {

@@ -6,8 +6,8 @@ use crate::check::Checked;
 use crate::database::{Row, Session, Token};
 use crate::model::Protocol;
 use crate::properties::{
-    CLEANS_UP, EXPIRES, KEEPS_STALE_LOCK, LOGIN_CUT_OFF, REPEATED, ROTATES, SWITCH_CUT_OFF, SWITCH_WAITS,
-    THEFT_ANSWERED, THREE_PASSES, WAITS, WAITS_AT_GATE, WAITS_WITH_LOCKS, WALKS_AGAIN,
+    BATCH_SKIPS, BATCH_WAITS, CLEANS_UP, EXPIRES, KEEPS_STALE_LOCK, LOGIN_CUT_OFF, REPEATED, ROTATES, SWITCH_CUT_OFF,
+    SWITCH_WAITS, THEFT_ANSWERED, THREE_PASSES, WAITS, WAITS_AT_GATE, WAITS_WITH_LOCKS, WALKS_AGAIN,
 };
 use crate::tables::{ALICE, BOB, HERE, S0, S1, T0, T1, T2, THERE, session, short_lived};
 use crate::verb::{OnReuse, Verb};
@@ -24,6 +24,15 @@ fn fresh(client: u8) -> Token {
 
 fn rotate(client: u8, presented: Token) -> Verb {
     Verb::Rotate { presented, successor: fresh(client), org: None }
+}
+
+fn guard(client: u8, presented: Token) -> Verb {
+    Verb::RotateInGuard { presented, successor: fresh(client) }
+}
+
+/// Of the tokens in this order.
+fn batch(client: u8, first: Token, second: Token, hosted: bool) -> Verb {
+    Verb::RotateMany { requests: [(first, fresh(client)), (second, Token(20 + client))], hosted }
 }
 
 fn switch(client: u8, presented: Token) -> Verb {
@@ -46,6 +55,7 @@ fn short_verbs(client: u8) -> Vec<Verb> {
     vec![
         rotate(client, T0),
         rotate(client, T1),
+        guard(client, T1),
         switch(client, T1),
         // The same request, whoever sends it.
         Verb::Rotate { presented: T1, successor: T2, org: None },
@@ -237,6 +247,47 @@ fn a_login_that_switches_beside_revocations() {
         }
     }
     checked.report(&[ROTATES, LOGIN_CUT_OFF, SWITCH_CUT_OFF, WALKS_AGAIN]);
+}
+
+/// Of two sessions of one user, whatever else happens to them.
+#[test]
+fn batches_beside_everything() {
+    const OF_S1: Token = Token(5);
+    let mut checked = Checked::default();
+    let table = |expire: &[Token]| short_lived([chain(&[]), session(S1, ALICE, HERE, &[OF_S1])].concat(), expire);
+    // One request is sent in two batches, or in a batch and alone.
+    let same = |client| Verb::RotateMany { requests: [(T1, Token(30)), (OF_S1, fresh(client))], hosted: false };
+    let same_alone = Verb::Rotate { presented: T1, successor: Token(30), org: None };
+    // The second request presents what the first one makes, or what somebody else does.
+    let births = [batch(0, T1, fresh(0), false), batch(0, fresh(1), OF_S1, false)];
+    let hosted = batch(0, T1, OF_S1, true);
+    let batches = |client| vec![batch(client, T1, OF_S1, false), batch(client, OF_S1, T1, false), same(client)];
+    let others = [short_verbs(1), vec![rotate(1, OF_S1), same_alone], WALKS.to_vec(), batches(1)].concat();
+    for other in &others {
+        for one in [batches(0), births.to_vec(), vec![hosted]].concat() {
+            checked.check(&table(&[T1]), &[one, *other]);
+        }
+        for third in [batch(2, OF_S1, T1, false), Verb::RevokeSession(S0), REVOKE_ALICE, rotate(2, OF_S1)] {
+            checked.check(&table(&[T0]), &[batch(0, T1, OF_S1, false), *other, third]);
+        }
+    }
+    // Where a host waits, no circle closes; but for one that it has to bear (`counterexamples`).
+    let host = batch(1, OF_S1, T1, true);
+    let others = [&short_verbs(2)[..], &[batch(2, T1, OF_S1, true), batch(2, OF_S1, T1, false)]].concat();
+    for other in others {
+        checked.check(&table(&[]), &[hosted, host, other]);
+    }
+    checked.report(&[
+        BATCH_SKIPS,
+        BATCH_WAITS,
+        ROTATES,
+        WAITS,
+        THREE_PASSES,
+        REPEATED,
+        EXPIRES,
+        THEFT_ANSWERED,
+        CLEANS_UP,
+    ]);
 }
 
 /// What a later pass finds may be older than what an earlier one has locked.

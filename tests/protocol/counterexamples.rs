@@ -21,6 +21,11 @@ fn log_in(told: bool) -> Verb {
     Verb::LogIn { token: Token(20), session: Session(20), user: ALICE, org: HERE, told }
 }
 
+/// Of the tokens in this order.
+fn batch(first: Token, second: Token, client: u8, hosted: bool) -> Verb {
+    Verb::RotateMany { requests: [(first, Token(30 + client)), (second, Token(40 + client))], hosted }
+}
+
 const REVOKE_ALICE: Verb = Verb::RevokeUser { user: ALICE, keep: None };
 
 /// A spent token and a live one.
@@ -85,7 +90,10 @@ fn without_a_second_pass() {
 fn with_passes_until_none_is_changed() {
     let algorithm = Algorithm::without(&[Cure::UntilNoneIsSeen]);
     let table = session(S0, ALICE, HERE, &[T0]);
-    breaks(algorithm, REVOCATION_WINS, &table, &[rotate(T0, 0), Verb::RevokeSession(S0), Verb::Revoke(T0)]);
+    let guard = Verb::RotateInGuard { presented: T0, successor: Token(10) };
+    for rotation in [rotate(T0, 0), guard] {
+        breaks(algorithm, REVOCATION_WINS, &table, &[rotation, Verb::RevokeSession(S0), Verb::Revoke(T0)]);
+    }
 }
 
 #[test]
@@ -176,6 +184,39 @@ fn with_a_clean_up_that_waits() {
     let algorithm = Algorithm::without(&[Cure::CleanUpSkipsLocked]);
     let table = short_lived(chain(), &[T0, T1]);
     breaks(algorithm, NO_DEADLOCK, &table, &[Verb::CleanUp, Verb::RevokeSession(S0)]);
+}
+
+/// One login is committed late: it is older than what the first pass has locked, and the batch begins with it.
+#[test]
+fn with_batches_that_wait() {
+    let older = log_in(false);
+    let younger = Verb::LogIn { token: Token(21), session: Session(21), user: ALICE, org: HERE, told: false };
+    let verbs = [older, younger, batch(Token(20), Token(21), 0, false), REVOKE_ALICE];
+    breaks(Algorithm::without(&[Cure::BatchSkipsLocked]), NO_DEADLOCK, &[], &verbs);
+}
+
+/// The same; but a host's transaction keeps its locks, and waits. Only the server ends this.
+#[test]
+fn a_batch_of_a_host_beside_a_login_that_is_committed_late() {
+    let older = log_in(false);
+    let younger = Verb::LogIn { token: Token(21), session: Session(21), user: ALICE, org: HERE, told: false };
+    let verbs = [older, younger, batch(Token(20), Token(21), 0, true), REVOKE_ALICE];
+    breaks(Algorithm::COMPLETE, NO_DEADLOCK, &[], &verbs);
+}
+
+#[test]
+fn with_batches_that_wait_in_the_order_of_their_requests() {
+    let table = [session(S0, ALICE, HERE, &[T0]), session(S1, BOB, HERE, &[T1])].concat();
+    let verbs = |hosted| [batch(T0, T1, 0, hosted), batch(T1, T0, 1, hosted)];
+    breaks(Algorithm::without(&[Cure::BatchInOrder]), NO_DEADLOCK, &table, &verbs(true));
+    breaks(Algorithm::without(&[Cure::BatchInOrder, Cure::BatchSkipsLocked]), NO_DEADLOCK, &table, &verbs(false));
+}
+
+#[test]
+fn with_batches_that_wait_for_the_rest_before_they_commit() {
+    let table = [session(S0, ALICE, HERE, &[T0]), session(S1, BOB, HERE, &[T1])].concat();
+    let algorithm = Algorithm::without(&[Cure::RestAfterCommit, Cure::BatchInOrder]);
+    breaks(algorithm, NO_DEADLOCK, &table, &[batch(T0, T1, 0, false), batch(T1, T0, 1, false)]);
 }
 
 #[test]

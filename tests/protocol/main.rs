@@ -12,6 +12,7 @@
 #![expect(clippy::panic, reason = "that is how a test fails")]
 
 mod algorithm;
+mod batch;
 mod check;
 mod client;
 mod complete;

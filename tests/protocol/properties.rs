@@ -2,8 +2,8 @@
 
 use stateright::Property;
 
-use crate::client::{At, Client, Outcome};
-use crate::database::Row;
+use crate::client::{At, Client, Outcome, Then};
+use crate::database::{Row, Token};
 use crate::model::{Protocol, State};
 use crate::verb::Verb;
 
@@ -26,6 +26,8 @@ pub(crate) const LOGIN_CUT_OFF: &str = "a login comes too late";
 pub(crate) const SWITCH_CUT_OFF: &str = "a switch of organisation comes too late";
 pub(crate) const SWITCH_WAITS: &str = "a switch of organisation has found its gate shut and begins again";
 pub(crate) const REPEATED: &str = "one request is sent twice and has one answer";
+pub(crate) const BATCH_SKIPS: &str = "a batch skips a locked token and rotates it alone";
+pub(crate) const BATCH_WAITS: &str = "a batch waits for a token while it holds another";
 pub(crate) const EXPIRES: &str = "a token expires before it is rotated";
 pub(crate) const CLEANS_UP: &str = "clean-up deletes a token";
 pub(crate) const THEFT_ANSWERED: &str = "reuse ends a session";
@@ -63,13 +65,21 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::sometimes(SWITCH_WAITS, |protocol, state| {
             blocked(protocol, state).any(|client| client.at == At::PassGateFirst)
         }),
+        Property::sometimes(BATCH_SKIPS, |protocol, state| {
+            let of_batch = |client: &Client| client.batch.outcomes.contains(&Some(Outcome::Rotated));
+            protocol.running(state).map(|me| &state.clients[me]).any(|it| of_batch(it) && it.at == At::RotateAtOnce)
+        }),
+        Property::sometimes(BATCH_WAITS, |protocol, state| {
+            let waits = |client: &Client| client.statement.as_ref().is_some_and(|it| !it.locked.is_empty());
+            blocked(protocol, state).any(|client| client.at == At::RotateTogether && waits(client))
+        }),
         Property::sometimes(EXPIRES, |protocol, state| said(protocol, state, Outcome::Expired)),
         Property::sometimes(CLEANS_UP, |protocol: &Protocol, state: &State| {
             protocol.table.iter().any(|row| !state.database.committed().any(|left| left.token == row.token))
         }),
         Property::sometimes(REPEATED, |protocol, state| {
-            let rotated = || protocol.returned(state).filter(|(.., said)| *said == Outcome::Rotated);
-            rotated().any(|(one, ..)| rotated().filter(|(verb, ..)| verb.exchange() == one.exchange()).count() > 1)
+            let given = winners(protocol, state);
+            given.iter().enumerate().any(|(at, one)| given[..at].contains(one))
         }),
         Property::sometimes(THEFT_ANSWERED, |_, state: &State| state.database.committed().any(|row| row.reused)),
     ]
@@ -86,12 +96,24 @@ fn one_live_token(_: &Protocol, state: &State) -> bool {
 /// A token has at most one successor, and no two presenters were given different ones.
 fn single_use(protocol: &Protocol, state: &State) -> bool {
     let rows = || state.database.committed();
-    let winners = || {
-        let rotated = protocol.returned(state).filter(|(.., said)| *said == Outcome::Rotated);
-        rotated.filter_map(|(verb, ..)| verb.exchange())
-    };
+    let winners = winners(protocol, state);
     rows().all(|one| one.predecessor.is_none() || rows().filter(|row| row.predecessor == one.predecessor).count() == 1)
-        && winners().all(|(presented, got)| winners().all(|other| other.0 != presented || other.1 == got))
+        && winners.iter().all(|(presented, got)| winners.iter().all(|other| other.0 != *presented || other.1 == *got))
+}
+
+/// What clients presented, with what they were given for it.
+fn winners(protocol: &Protocol, state: &State) -> Vec<(Token, Token)> {
+    protocol.returned(state).flat_map(|(verb, client, said)| rotated(verb, client, said)).collect()
+}
+
+fn rotated(verb: Verb, client: &Client, said: Outcome) -> Vec<(Token, Token)> {
+    match verb {
+        Verb::RotateMany { requests, .. } => {
+            let each = requests.into_iter().zip(client.batch.outcomes);
+            each.filter(|(_, said)| *said == Some(Outcome::Rotated)).map(|(request, _)| request).collect()
+        }
+        verb => verb.exchange().filter(|_| said == Outcome::Rotated).into_iter().collect(),
+    }
 }
 
 /// What a revocation ends: the tokens of its target whose session existed when it was called, or whose login was
@@ -121,8 +143,11 @@ fn mark_is_true(_: &Protocol, state: &State) -> bool {
 /// Unless somebody else revokes it, or it expires.
 fn kept(protocol: &Protocol, state: &State) -> bool {
     let verbs = || protocol.calls.iter().map(|call| call.verb);
-    let is_alone =
-        |one: &Verb| verbs().all(|verb| verb == *one || matches!(verb, Verb::Rotate { .. } | Verb::LogIn { .. }));
+    let is_harmless = |verb: Verb| {
+        let rotates = matches!(verb, Verb::Rotate { .. } | Verb::RotateInGuard { .. } | Verb::RotateMany { .. });
+        rotates || matches!(verb, Verb::LogIn { .. })
+    };
+    let is_alone = |one: &Verb| verbs().all(|verb| verb == *one || is_harmless(verb));
     let mut kept = verbs().filter(is_alone).filter_map(|verb| verb.spares(&protocol.table));
     kept.all(|session| live(state).any(|row| row.session == session))
 }
@@ -146,8 +171,9 @@ fn blocked<'a>(protocol: &'a Protocol, state: &'a State) -> impl Iterator<Item =
 }
 
 fn keeps_stale_lock(protocol: &Protocol, state: &State) -> bool {
-    protocol.running(state).filter(|me| state.clients[*me].at == At::ReadWhyNot).any(|me| {
-        let presented = protocol.calls[me].verb.exchange().map(|(presented, _)| presented);
-        presented.is_some_and(|token| state.database.locked_by(token) == Some(me))
+    let is_refused = |me: &usize| matches!(state.clients[*me].at, At::ReadWhyNot | At::Rollback(Then::AskWhyNot));
+    protocol.running(state).filter(is_refused).any(|me| {
+        let presented = protocol.calls[me].verb.exchange().and_then(|(token, _)| state.database.read(me, token));
+        presented.is_some_and(|row| !row.is_live() && state.database.locked_by(row.token) == Some(me))
     })
 }

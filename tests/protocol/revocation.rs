@@ -96,13 +96,12 @@ impl Turn<'_> {
         std::iter::successors(self.database.read(self.me, start), |row| link(row)).map(|row| row.token).collect()
     }
 
-    /// The live token of the session that is kept: the named one, or what it has become.
+    /// The named token while it has no successor, and then its session as it is.
     fn is_spared(&self, row: &Row) -> bool {
         let Verb::RevokeUser { keep: Some(keep), .. } = self.verb else { return false };
         let keep_is_fresh = self.database.read(self.me, keep).is_some_and(|row| row.rotated_to.is_none());
-        row.rotated_to.is_none()
-            && self.verb.spares(self.table) == Some(row.session)
-            && (row.token == keep || !keep_is_fresh)
+        self.verb.spares(self.table) == Some(row.session)
+            && (row.token == keep && row.rotated_to.is_none() || !keep_is_fresh)
     }
 
     /// The first statement of a breach response after the gate: nobody else has given it, or will give it.

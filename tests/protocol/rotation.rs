@@ -7,6 +7,9 @@ use crate::verb::Verb;
 
 impl Turn<'_> {
     fn exchange(&self) -> (Token, Token) {
+        if let Verb::RotateMany { requests, .. } = self.verb {
+            return requests[self.client.batch.alone];
+        }
         self.verb.exchange().unwrap_or_else(|| unreachable!("{:?} presents no token", self.verb))
     }
 
@@ -24,6 +27,68 @@ impl Turn<'_> {
         *row.unwrap_or_else(|| unreachable!("{presented:?} is locked and gone"))
     }
 
+    fn switches(&self, row: &Row) -> bool {
+        self.switches_to().is_some_and(|org| org != row.org)
+    }
+
+    /// Lock, judgement and both writes in one statement: there is a step between its snapshot and its lock, none after it.
+    pub(crate) fn rotate_at_once(&mut self) {
+        let (presented, successor) = self.exchange();
+        let find = |turn: &Self| {
+            let row = turn.database.read(turn.me, presented).filter(|row| row.is_live());
+            row.map(|row| row.token).into_iter().collect()
+        };
+        let Some(statement) = self.lock_rows(true, find, Row::is_live) else { return };
+        self.client.at = if !statement.locked.is_empty() && self.spend(presented, successor) {
+            At::Commit(Then::Finish(Outcome::Rotated))
+        } else if self.has(Cure::RefusalRollsBack) {
+            At::Rollback(Then::AskWhyNot)
+        } else {
+            At::ReadWhyNot
+        };
+    }
+
+    /// False where the token has expired, by a clock that is read under its lock, or would switch: nothing is changed.
+    pub(crate) fn spend(&mut self, presented: Token, successor: Token) -> bool {
+        let row = self.database.read(self.me, presented).copied();
+        let row = row.filter(|row| !self.switches(row) && !self.database.has_expired(row));
+        if let Some(row) = row {
+            self.write(&row, successor);
+        }
+        row.is_some()
+    }
+
+    fn write(&mut self, row: &Row, successor: Token) {
+        self.database.update(self.me, row.token, |row| row.rotated_to = Some(successor));
+        self.database.insert(self.me, self.successor_of(row, successor));
+    }
+
+    /// A plain read in no transaction. What seems to be live goes on step by step.
+    pub(crate) fn ask_why_not(&mut self) {
+        let (presented, successor) = self.exchange();
+        match self.database.read(self.me, presented).copied() {
+            None => self.after(Then::Finish(Outcome::NotFound)),
+            Some(row) => match self.dead(&row, successor) {
+                Some(then) => self.after(then),
+                None => self.client.at = At::LockPresented,
+            },
+        }
+    }
+
+    /// What becomes of a token that nothing can make valid again.
+    pub(crate) fn dead(&self, row: &Row, successor: Token) -> Option<Then> {
+        if row.rotated_to == Some(successor) {
+            Some(Then::Repeat)
+        } else if row.rotated_to.is_some() {
+            Some(self.after_reuse())
+        } else if row.revoked {
+            Some(Then::Finish(Outcome::AlreadyRevoked))
+        } else {
+            let has_expired = self.database.has_expired(row) && !self.switches(row);
+            has_expired.then_some(Then::Finish(Outcome::Expired))
+        }
+    }
+
     /// `SELECT … FOR UPDATE` of the presented token, if it is neither rotated nor revoked.
     pub(crate) fn lock_presented(&mut self) {
         let (presented, _) = self.exchange();
@@ -37,7 +102,9 @@ impl Turn<'_> {
         } else if !self.has(Cure::RotationInOneTransaction) {
             self.database.commit(self.me);
             At::InsertSuccessor
-        } else if self.switches_to().is_none_or(|org| org == self.presented().org) {
+        } else if matches!(self.verb, Verb::RotateInGuard { .. }) {
+            At::ReadClock
+        } else if !self.switches(&self.presented()) {
             At::WriteSuccessor
         } else if self.has(Cure::SwitchPassesGate) {
             At::PassGateToSwitch
@@ -52,6 +119,10 @@ impl Turn<'_> {
     pub(crate) fn read_why_not(&mut self) {
         let (presented, successor) = self.exchange();
         let then = match self.database.read(self.me, presented) {
+            // The guard answers no request a second time.
+            Some(row) if row.rotated_to.is_some() && matches!(self.verb, Verb::RotateInGuard { .. }) => {
+                Then::Finish(Outcome::Reused)
+            }
             Some(row) if row.rotated_to == Some(successor) => Then::Repeat,
             Some(row) if row.rotated_to.is_some() => self.after_reuse(),
             Some(row) if row.revoked => Then::Finish(Outcome::AlreadyRevoked),
@@ -61,6 +132,12 @@ impl Turn<'_> {
             Then::Respond if !self.has(Cure::RefusalRollsBack) => self.algorithm.breach_response(),
             _ => At::Rollback(then),
         };
+    }
+
+    /// By the guard, the token is judged now, and the host may take its time until it writes.
+    pub(crate) fn read_clock(&mut self) {
+        let has_expired = self.database.has_expired(&self.presented());
+        self.client.at = if has_expired { At::Rollback(Then::Finish(Outcome::Expired)) } else { At::WriteSuccessor };
     }
 
     /// A mark says that the breach response has been given.
@@ -112,14 +189,13 @@ impl Turn<'_> {
 
     /// Both writes in one statement, which judges expiry by a clock read after the lock was held.
     pub(crate) fn write_successor(&mut self) {
-        let (presented, successor) = self.exchange();
+        let (_, successor) = self.exchange();
         let row = self.presented();
-        if self.database.has_expired(&row) {
+        if self.database.has_expired(&row) && !matches!(self.verb, Verb::RotateInGuard { .. }) {
             self.client.at = At::Rollback(Then::Finish(Outcome::Expired));
             return;
         }
-        self.database.update(self.me, presented, |row| row.rotated_to = Some(successor));
-        self.database.insert(self.me, self.successor_of(&row, successor));
+        self.write(&row, successor);
         self.client.at = At::Commit(Then::Finish(Outcome::Rotated));
     }
 

@@ -20,6 +20,16 @@ pub(crate) enum Verb {
         successor: Token,
         org: Option<Org>,
     },
+    /// Locks in one statement and writes in another, with the host's work in between.
+    RotateInGuard {
+        presented: Token,
+        successor: Token,
+    },
+    /// Each with its successor; `hosted`: in a transaction of the host's.
+    RotateMany {
+        requests: [(Token, Token); 2],
+        hosted: bool,
+    },
     /// Rotates; a token that was used before has its breach response, once.
     Redeem {
         presented: Token,
@@ -51,9 +61,9 @@ impl Verb {
     /// The token that a client shows, and the one that it wants for it.
     pub(crate) fn exchange(self) -> Option<(Token, Token)> {
         match self {
-            Self::Rotate { presented, successor, .. } | Self::Redeem { presented, successor, .. } => {
-                Some((presented, successor))
-            }
+            Self::Rotate { presented, successor, .. }
+            | Self::RotateInGuard { presented, successor }
+            | Self::Redeem { presented, successor, .. } => Some((presented, successor)),
             _ => None,
         }
     }
@@ -74,7 +84,11 @@ impl Verb {
     pub(crate) fn targets(self, table: &[Row], row: &Row) -> bool {
         let initial = |token| table.iter().find(|row| row.token == token);
         match self {
-            Self::Rotate { .. } | Self::LogIn { .. } | Self::CleanUp => false,
+            Self::Rotate { .. }
+            | Self::RotateInGuard { .. }
+            | Self::RotateMany { .. }
+            | Self::LogIn { .. }
+            | Self::CleanUp => false,
             Self::Revoke(token) => row.token == token,
             Self::RevokeChain(start) | Self::Redeem { presented: start, on_reuse: OnReuse::Chain, .. } => {
                 initial(start).is_some_and(|start| row.session == start.session && row.generation >= start.generation)
@@ -117,6 +131,11 @@ impl fmt::Debug for Verb {
             Self::Rotate { presented, successor, org: None } => write!(f, "rotate {presented:?} to {successor:?}"),
             Self::Rotate { presented, successor, org: Some(org) } => {
                 write!(f, "rotate {presented:?} to {successor:?} in {org:?}")
+            }
+            Self::RotateInGuard { presented, successor } => write!(f, "rotate {presented:?} to {successor:?} in guard"),
+            Self::RotateMany { requests: [one, other], hosted } => {
+                let host = if *hosted { " for a host" } else { "" };
+                write!(f, "rotate {:?} to {:?} and {:?} to {:?}{host}", one.0, one.1, other.0, other.1)
             }
             Self::Redeem { presented, successor, on_reuse } => {
                 write!(f, "redeem {presented:?} for {successor:?}, or lose {on_reuse:?}")

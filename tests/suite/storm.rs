@@ -20,12 +20,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use diesel::prelude::*;
 use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{RefreshToken, RefreshTokenStore, StoreConfig};
+use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore, StoreConfig};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
 use check::{check, explain};
-use history::{Authenticated, Call, History, Op, Row};
+use history::{Authenticated, Call, History, Row};
 use known::Known;
 use tally::Tally;
 
@@ -48,20 +48,30 @@ const ALWAYS: &[(&str, &str, usize)] = &[
     ("create", "token", 100),
     ("create, authenticated", "token", 100),
     ("create, authenticated", "RevokedSinceLogin", 100),
-    ("rotate", "token", 100),
+    ("rotate", "token", 80),
     ("rotate", "Reused", 50),
     ("rotate", "Revoked", 50),
-    ("rotate", "BindingMismatch", 5),
-    ("rotate", "OrgRevoked", 2),
+    ("rotate", "BindingMismatch", 3),
+    ("rotate in group", "token", 50),
+    ("rotate in group", "Reused", 50),
+    ("rotate in group", "Revoked", 50),
+    ("rotate_many", "token", 80),
+    ("rotate_many", "Reused", 100),
+    ("rotate_many", "Revoked", 80),
+    ("rotate_many", "NotFound", 50),
+    ("rotate_many", "BindingMismatch", 5),
+    ("rotate_many for a host", "token", 20),
     ("rotate_to", "token", 30),
     ("rotate_to", "NotSaid", 30),
-    ("redeem RevokeSession", "token", 50),
+    ("redeem RevokeSession", "token", 30),
     ("redeem RevokeSession", "Given", 10),
     ("redeem RevokeSession", "Given, live", 3),
     ("redeem RevokeSession", "GivenBefore", 1),
-    ("redeem RevokeChain", "token", 20),
+    ("redeem RevokeSession in group", "token", 30),
+    ("redeem RevokeSession in group", "Given", 10),
+    ("redeem RevokeChain", "token", 10),
     ("redeem RevokeChain", "Given", 5),
-    ("redeem RevokeUser", "token", 10),
+    ("redeem RevokeUser", "token", 4),
     ("redeem RevokeUser", "Given", 2),
     ("redeem ReportOnly", "ReportedOnly", 10),
     ("sent again", "the same answer", 15),
@@ -132,11 +142,12 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     // Without retries, so that a deadlock cannot hide.
     let config = StoreConfig::default().max_connections(CONNECTIONS).conflict_retries(0);
     let store = RefreshTokenStore::connect(database.url(), &config).expect("the database answers");
-    let (clock, known) = (AtomicU64::new(1), Mutex::new(Known::default()));
+    let group = GroupRotator::new(store.clone(), &GroupConfig::default());
+    let shared = Shared { store, group, clock: AtomicU64::new(1), known: Mutex::new(Known::default()) };
     let mut calls: Vec<Call> = std::thread::scope(|scope| {
         let thread = |thread| {
-            let (store, clock, known) = (&store, &clock, &known);
-            scope.spawn(move || work(profile, store, clock, known, seed, thread, operations))
+            let shared = &shared;
+            scope.spawn(move || work(profile, shared, seed, thread, operations))
         };
         let threads: Vec<_> = (0..THREADS).map(thread).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("no verb panics")).collect()
@@ -147,16 +158,19 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     History { calls, table: table.iter().map(Row::from).collect(), read_at: race::now(&mut conn) }
 }
 
-fn work(
-    profile: &Profile,
-    store: &RefreshTokenStore,
-    clock: &AtomicU64,
-    known: &Mutex<Known>,
-    seed: u64,
-    thread: usize,
-    operations: usize,
-) -> Vec<Call> {
+/// What all threads have in common.
+struct Shared {
+    store: RefreshTokenStore,
+    group: GroupRotator,
+    clock: AtomicU64,
+    known: Mutex<Known>,
+}
+
+fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize, operations: usize) -> Vec<Call> {
+    let Shared { store, group, clock, known } = shared;
     let tick = || clock.fetch_add(1, Ordering::SeqCst);
+    // The others, and whoever has a transaction, stay beside the group.
+    let in_group = !thread.is_multiple_of(4);
     let mut authenticated = None;
     let mut calls = Vec::with_capacity(operations);
     for operation in 0..operations {
@@ -166,12 +180,15 @@ fn work(
             let at = store.now().ok();
             authenticated = at.map(|at| Authenticated { start, end: tick(), at });
         }
-        let op: Op = draw::next(&mut rng, profile, &mut known.lock().unwrap(), authenticated);
+        let drawn = draw::next(&mut rng, profile, &mut known.lock().unwrap(), authenticated, in_group);
         let start = tick();
-        let answer = act::act(store, &op);
-        let call = Call { thread, start, end: tick(), op, answer };
-        known.lock().unwrap().learn(&call);
-        calls.push(call);
+        let answered = act::act(store, group, drawn);
+        let end = tick();
+        for (op, answer) in answered {
+            let call = Call { thread, start, end, op, answer };
+            known.lock().unwrap().learn(&call);
+            calls.push(call);
+        }
     }
     calls
 }

@@ -4,13 +4,15 @@ use chrono::Duration;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Durability, Error, NewRefreshToken, NewSession, Redemption, RefreshTokenRepository, RefreshTokenStore,
-    Refusal, Result, Rotation, SessionQuery, SessionState, Successor, TokenHash, TokenTransaction,
+    Binding, Durability, Error, GroupRotator, NewRefreshToken, NewSession, Redemption, RefreshTokenRepository,
+    RefreshTokenStore, Refusal, Result, Rotation, RotationRequest, SessionQuery, SessionState, Successor, TokenHash,
+    TokenTransaction,
 };
 use refresh_tokens_support::doc::in_days;
 use refresh_tokens_support::reference;
 use uuid::Uuid;
 
+use super::draw::Drawn;
 use super::history::{Answer, By, Frame, Login, Op, Request, Row, Target, Why};
 
 /// How long a token lives that is to expire during the storm.
@@ -20,9 +22,29 @@ fn hash(token: Uuid) -> TokenHash {
     TokenHash::new(token.simple().to_string()).unwrap()
 }
 
-pub(super) fn act(store: &RefreshTokenStore, op: &Op) -> Answer {
+/// What was called, with what it was answered.
+pub(super) fn act(store: &RefreshTokenStore, group: &GroupRotator, drawn: Drawn) -> Vec<(Op, Answer)> {
+    match drawn {
+        Drawn::One(op) => {
+            let answer = act_one(store, group, &op);
+            vec![(op, answer)]
+        }
+        Drawn::Batch { requests, frame } => {
+            let answers = rotate_many(store, &requests, frame);
+            let op = |request| Op::Rotate { by: By::Many, request, frame };
+            requests.into_iter().map(op).zip(answers).collect()
+        }
+    }
+}
+
+fn failed(error: &Error) -> Answer {
+    Answer::Failed(format!("{error:?}"))
+}
+
+fn act_one(store: &RefreshTokenStore, group: &GroupRotator, op: &Op) -> Answer {
     let answer = match op {
         Op::Create(login) => create(store, login),
+        Op::Rotate { by, request, frame: Frame::Group } => rotate_in_group(group, *by, request),
         Op::Rotate { by, request, frame } => rotate(store, *by, request, *frame),
         Op::Revoke { target, frame } => framed(store, *frame, |tokens| revoke(tokens, *target)),
         Op::GetValid(token) => store.get_valid_by_hash(&hash(*token), Binding::ANY).map(|found| rows(&found)),
@@ -35,7 +57,7 @@ pub(super) fn act(store: &RefreshTokenStore, op: &Op) -> Answer {
         }
         Op::CleanUp => store.cleanup_expired(0).map(Answer::Rows),
     };
-    answer.unwrap_or_else(|error| Answer::Failed(format!("{error:?}")))
+    answer.unwrap_or_else(|error| failed(&error))
 }
 
 fn rows<'a>(found: impl IntoIterator<Item = &'a refresh_tokens::RefreshToken>) -> Answer {
@@ -72,17 +94,47 @@ fn list_sessions(store: &RefreshTokenStore, user: Uuid) -> Result<Answer> {
     Ok(Answer::Sessions(live.map(|session| session.session_id).collect()))
 }
 
-fn rotate(store: &RefreshTokenStore, by: By, request: &Request, frame: Frame) -> Result<Answer> {
-    let presented = hash(request.presented);
+fn parts(request: &Request) -> (TokenHash, Successor, Binding) {
     let mut successor = Successor::new(request.successor, hash(request.successor), in_days(30));
     if let Some(org) = request.org {
         successor = successor.active_org_id(org);
     }
-    let binding = request.binding.map_or(Binding::ANY, Binding::user);
+    (hash(request.presented), successor, request.binding.map_or(Binding::ANY, Binding::user))
+}
+
+fn rotate_many(store: &RefreshTokenStore, requests: &[Request], frame: Frame) -> Vec<Answer> {
+    let batch: Vec<RotationRequest> = requests
+        .iter()
+        .map(|request| {
+            let (presented, successor, binding) = parts(request);
+            RotationRequest::new(presented, successor).binding(binding)
+        })
+        .collect();
+    match framed(store, frame, |tokens| tokens.rotate_many(&batch)) {
+        Ok(outcomes) => outcomes
+            .into_iter()
+            .map(|outcome| outcome.map_or_else(|error| failed(&error), |rotation| rotated(&rotation)))
+            .collect(),
+        Err(error) => requests.iter().map(|_| failed(&error)).collect(),
+    }
+}
+
+fn rotate_in_group(group: &GroupRotator, by: By, request: &Request) -> Result<Answer> {
+    let (presented, successor, binding) = parts(request);
     match by {
-        By::Rotate => framed(store, frame, |tokens| match tokens.rotate(&presented, &successor, binding)? {
-            Rotation::Rotated(token) => Ok(Answer::Born(Row::from(&token))),
-            Rotation::Refused(refusal) => Ok(refused(&refusal)),
+        By::Redeem(on_reuse) => {
+            let redemption = group.redeem(&presented, &successor, binding, on_reuse)?;
+            Ok(redeemed(&redemption, Frame::Group))
+        }
+        _ => group.rotate(&presented, &successor, binding).map(|rotation| rotated(&rotation)),
+    }
+}
+
+fn rotate(store: &RefreshTokenStore, by: By, request: &Request, frame: Frame) -> Result<Answer> {
+    let (presented, successor, binding) = parts(request);
+    match by {
+        By::Rotate | By::Many => framed(store, frame, |tokens| {
+            tokens.rotate(&presented, &successor, binding).map(|rotation| rotated(&rotation))
         }),
         By::Redeem(on_reuse) => framed(store, frame, |tokens| {
             let redemption = tokens.redeem(&presented, &successor, binding, on_reuse)?;
@@ -122,6 +174,13 @@ fn successor_hash(request: &Request) -> String {
     hash(request.successor).expose().to_owned()
 }
 
+fn rotated(rotation: &Rotation) -> Answer {
+    match rotation {
+        Rotation::Rotated(token) => Answer::Born(Row::from(token)),
+        Rotation::Refused(refusal) => refused(refusal),
+    }
+}
+
 fn refused(refusal: &Refusal) -> Answer {
     let row = refusal.token().map(Row::from);
     match (refusal, row) {
@@ -136,7 +195,8 @@ fn refused(refusal: &Refusal) -> Answer {
 }
 
 fn redeemed(redemption: &Redemption, frame: Frame) -> Answer {
-    let told = if frame == Frame::Own { Durability::Committed } else { Durability::UntilYourCommit };
+    let told =
+        if matches!(frame, Frame::Own | Frame::Group) { Durability::Committed } else { Durability::UntilYourCommit };
     match redemption {
         Redemption::Rotated { durability, .. } | Redemption::Reused { durability, .. } if *durability != told => {
             Answer::Failed(format!("durability: {durability:?}"))
@@ -162,35 +222,35 @@ fn revoke(tokens: &mut RefreshTokenRepository<'_>, target: Target) -> Result<Ans
     }
 }
 
-fn framed(
+fn framed<T>(
     store: &RefreshTokenStore,
     frame: Frame,
-    verb: impl Fn(&mut RefreshTokenRepository<'_>) -> Result<Answer>,
-) -> Result<Answer> {
+    verb: impl Fn(&mut RefreshTokenRepository<'_>) -> Result<T>,
+) -> Result<T> {
     match frame {
-        Frame::Own => store.with(|tokens| verb(tokens)),
+        Frame::Own | Frame::Group => store.with(|tokens| verb(tokens)),
         Frame::Committed => hosted(store, false, |tx| verb(tx)),
         Frame::RolledBack => hosted(store, true, |tx| verb(tx)),
     }
 }
 
 /// How a transaction ends that is rolled back on purpose.
-enum Undone {
-    Answer(Box<Answer>),
+enum Undone<T> {
+    Answer(Box<T>),
     Failed(Error),
 }
 
-impl From<Error> for Undone {
+impl<T> From<Error> for Undone<T> {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-fn hosted(
+fn hosted<T>(
     store: &RefreshTokenStore,
     is_undone: bool,
-    work: impl Fn(&mut TokenTransaction<'_>) -> Result<Answer>,
-) -> Result<Answer> {
+    work: impl Fn(&mut TokenTransaction<'_>) -> Result<T>,
+) -> Result<T> {
     // The host has work of its own to do, while others run into what its transaction holds.
     let work = |tx: &mut TokenTransaction<'_>| {
         let answer = work(tx)?;
@@ -202,7 +262,7 @@ fn hosted(
     if !is_undone {
         return store.transaction(work);
     }
-    match store.transaction_with(|tx| Err::<Answer, Undone>(Undone::Answer(Box::new(work(tx)?)))) {
+    match store.transaction_with(|tx| Err::<T, Undone<T>>(Undone::Answer(Box::new(work(tx)?)))) {
         Ok(answer) => Ok(answer),
         Err(Undone::Answer(answer)) => Ok(*answer),
         Err(Undone::Failed(error)) => Err(error),

@@ -13,10 +13,20 @@ use super::known::Known;
 const USERS: u128 = 4;
 const ORGS: u128 = 3;
 
+/// The most requests of a batch.
+const BATCH: u32 = 8;
+
+/// What a thread does next.
+pub(super) enum Drawn {
+    One(Op),
+    Batch { requests: Vec<Request>, frame: Frame },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Create,
     Rotate,
+    RotateMany,
     PresentOld,
     SendAgain,
     GetValid,
@@ -35,7 +45,8 @@ enum Kind {
 /// In thousandths.
 const OFTEN: &[(u32, Kind)] = &[
     (170, Kind::Create),
-    (310, Kind::Rotate),
+    (270, Kind::Rotate),
+    (40, Kind::RotateMany),
     (90, Kind::PresentOld),
     (100, Kind::SendAgain),
     (50, Kind::GetValid),
@@ -73,14 +84,35 @@ fn fresh(rng: &mut TestRng) -> Uuid {
     Uuid::from_u128(rng.random())
 }
 
-/// `authenticated` is when the users were whom this thread logs in.
+/// `authenticated` is when the users were whom this thread logs in; `in_group`, whether it rotates by the group rotator
+/// where it has no transaction of its own.
 pub(super) fn next(
     rng: &mut TestRng,
     profile: &Profile,
     known: &mut Known,
     authenticated: Option<Authenticated>,
-) -> Op {
+    in_group: bool,
+) -> Drawn {
     let kind = kind(rng);
+    if kind == Kind::RotateMany {
+        return batch(rng, known);
+    }
+    let mut op = one(rng, profile, known, authenticated, kind);
+    if let Op::Rotate { by: By::Rotate | By::Redeem(_), frame: frame @ Frame::Own, .. } = &mut op
+        && in_group
+    {
+        *frame = Frame::Group;
+    }
+    Drawn::One(op)
+}
+
+fn one(
+    rng: &mut TestRng,
+    profile: &Profile,
+    known: &mut Known,
+    authenticated: Option<Authenticated>,
+    kind: Kind,
+) -> Op {
     let is_for_retention = matches!(kind, Kind::Expire | Kind::CleanUp);
     if is_for_retention && !profile.cleans_up {
         return Op::ListSessions { user: user(rng) };
@@ -161,14 +193,68 @@ fn revoke(rng: &mut TestRng, target: impl Fn(&mut TestRng) -> Target) -> Op {
     Op::Revoke { target, frame }
 }
 
-fn rotate(rng: &mut TestRng, profile: &Profile, known: &mut Known, token: &Row) -> Op {
+fn request(rng: &mut TestRng, token: &Row) -> Request {
     let switch = rng.random_ratio(1, 3).then(|| org(rng));
     let binding = match rng.random_range(0..20) {
         0 => Some(user(rng)),
         1..10 => Some(token.user),
         _ => None,
     };
-    let request = Request { presented: token.id, successor: fresh(rng), org: switch, binding };
+    Request { presented: token.id, successor: fresh(rng), org: switch, binding }
+}
+
+fn batch(rng: &mut TestRng, known: &mut Known) -> Drawn {
+    let (frame, size) = (frame(rng, 10), rng.random_range(1..=BATCH));
+    let requests: Vec<Request> = if frame == Frame::Own {
+        let mut requests = Vec::new();
+        for _ in 0..size {
+            let request = of_batch(rng, known, &requests);
+            requests.push(request);
+        }
+        requests
+    } else {
+        of_batch_for_a_host(rng, known, size)
+    };
+    // As of a single one: what is rolled back must not be anywhere.
+    if frame != Frame::RolledBack {
+        for request in &requests {
+            known.send(*request);
+        }
+    }
+    Drawn::Batch { requests, frame }
+}
+
+/// Live, dead and unknown tokens, requests that were sent before, and such as have to do with one of the same batch.
+fn of_batch(rng: &mut TestRng, known: &Known, before: &[Request]) -> Request {
+    let (pick, other) = (rng.random_range(0..20), rng.random::<u32>() as usize);
+    let other = (!before.is_empty()).then(|| before[other % before.len()]);
+    let unknown =
+        |rng: &mut TestRng| Request { presented: fresh(rng), successor: fresh(rng), org: None, binding: None };
+    let drawn = match (pick, other) {
+        (0..2, Some(other)) => Some(other),
+        (2..4, Some(other)) => Some(Request { successor: fresh(rng), ..other }),
+        (4..6, Some(other)) => Some(Request { presented: other.successor, successor: fresh(rng), ..other }),
+        (6, _) => None,
+        (7..9, _) => known.old(rng).map(|token| request(rng, &token)),
+        (9..12, _) => known.request(rng),
+        _ => known.live(rng).map(|token| request(rng, &token)),
+    };
+    drawn.unwrap_or_else(|| unknown(rng))
+}
+
+/// It keeps its locks and waits for others: so at most one token of each user, beside whom it holds nothing that a
+/// revocation of that user waits for, and no switch, which needs a gate.
+fn of_batch_for_a_host(rng: &mut TestRng, known: &Known, size: u32) -> Vec<Request> {
+    let mut tokens: Vec<Row> = Vec::new();
+    for _ in 0..size {
+        let token = if rng.random_ratio(1, 8) { known.old(rng) } else { known.live(rng) };
+        tokens.extend(token.filter(|token| tokens.iter().all(|other| other.user != token.user)));
+    }
+    tokens.iter().map(|token| Request { org: None, ..request(rng, token) }).collect()
+}
+
+fn rotate(rng: &mut TestRng, profile: &Profile, known: &mut Known, token: &Row) -> Op {
+    let request = request(rng, token);
     let frame = frame(rng, 8);
     // The successor of a rotation that was rolled back must not be anywhere, so nobody else is told of it.
     if frame != Frame::RolledBack {

@@ -72,6 +72,8 @@ pub(super) struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     Rotate,
+    /// `rotate_many`, in a batch with other requests: each is a call of its own here, and all of them ran at once.
+    Many,
     Redeem(OnReuse),
     /// `get_valid_for_rotation` and `rotate_to`.
     Guard,
@@ -83,6 +85,8 @@ pub(super) enum By {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
     Own,
+    /// One that the group rotator shares among callers.
+    Group,
     Committed,
     RolledBack,
 }

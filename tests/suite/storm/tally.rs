@@ -68,8 +68,12 @@ fn verb(call: &Call) -> String {
     match &call.op {
         Op::Create(login) if login.authenticated.is_some() => "create, authenticated".to_owned(),
         Op::Create(_) => "create".to_owned(),
+        Op::Rotate { by: By::Rotate, frame: Frame::Group, .. } => "rotate in group".to_owned(),
+        Op::Rotate { by: By::Redeem(on_reuse), frame: Frame::Group, .. } => format!("redeem {on_reuse:?} in group"),
         Op::Rotate { by: By::Rotate, .. } => "rotate".to_owned(),
         Op::Rotate { by: By::Redeem(on_reuse), .. } => format!("redeem {on_reuse:?}"),
+        Op::Rotate { by: By::Many, frame: Frame::Own, .. } => "rotate_many".to_owned(),
+        Op::Rotate { by: By::Many, .. } => "rotate_many for a host".to_owned(),
         Op::Rotate { by: By::Guard, .. } => "rotate_to".to_owned(),
         Op::Rotate { by: By::Reference, .. } => "reference's rotate".to_owned(),
         Op::Revoke { target, .. } => match target {
