@@ -213,6 +213,7 @@ fn revoke(tokens: &mut RefreshTokenRepository<'_>, target: Target) -> Result<Ans
         Target::Hash(token) => tokens.revoke_by_hash(&hash(token)).map(Answer::EndedOne),
         Target::Chain(token) => tokens.revoke_token_chain(token).map(Answer::Ended),
         Target::Session(session) => tokens.revoke_session(session).map(Answer::Ended),
+        Target::Live(session) => tokens.end_session(session).map(Answer::Ended),
         Target::SessionOf(token) => tokens.revoke_session_by_hash(&hash(token)).map(Answer::Ended),
         Target::User(user) => tokens.revoke_all_for_user(user).map(Answer::Ended),
         Target::Except { user, keep } => tokens.revoke_all_for_user_except(user, keep).map(Answer::Ended),

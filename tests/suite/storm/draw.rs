@@ -166,8 +166,9 @@ fn with_token(rng: &mut TestRng, profile: &Profile, known: &mut Known, kind: Kin
         Kind::Expire => Op::Expire(token.id),
         Kind::RevokeOne if rng.random() => revoke(rng, |_| Target::Token(token.id)),
         Kind::RevokeOne => revoke(rng, |_| Target::Hash(token.id)),
-        Kind::RevokeSession => revoke(rng, |rng| match rng.random_range(0..3) {
+        Kind::RevokeSession => revoke(rng, |rng| match rng.random_range(0..4) {
             0 => Target::Chain(token.id),
+            2 => Target::Live(token.session),
             1 => Target::Session(token.session),
             _ => Target::SessionOf(token.id),
         }),
@@ -271,7 +272,8 @@ fn by(rng: &mut TestRng, profile: &Profile, request: &Request) -> By {
     match rng.random_range(0..20) {
         0..8 => By::Rotate,
         8..10 => By::Guard,
-        10..15 => By::Redeem(OnReuse::RevokeSession),
+        10..13 => By::Redeem(OnReuse::RevokeSession),
+        13..15 => By::Redeem(OnReuse::EndSession),
         15..17 => By::Redeem(OnReuse::RevokeChain),
         17 => By::Redeem(OnReuse::RevokeUser),
         _ => By::Redeem(OnReuse::ReportOnly),

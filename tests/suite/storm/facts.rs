@@ -120,7 +120,7 @@ impl<'a> Facts<'a> {
             Target::Chain(named) => {
                 of(named).is_some_and(|(session, first)| session == birth.session && first <= birth.generation)
             }
-            Target::Session(session) => session == birth.session,
+            Target::Session(session) | Target::Live(session) => session == birth.session,
             Target::SessionOf(named) => of(named).is_some_and(|(session, _)| session == birth.session),
             Target::User(user) | Target::Except { user, .. } => user == birth.user,
             Target::Member { user, org } => (user, org) == (birth.user, birth.org),
@@ -169,7 +169,7 @@ impl<'a> Facts<'a> {
         let death = Death { since: ending.end, call: number, by_revocation: true };
         match ending.target {
             Target::Token(token) | Target::Hash(token) => note(&mut self.dead_tokens, token, death),
-            Target::Session(session) => note(&mut self.dead_sessions, session, death),
+            Target::Session(session) | Target::Live(session) => note(&mut self.dead_sessions, session, death),
             // All that came before the token in its session is spent.
             Target::Chain(token) | Target::SessionOf(token) => {
                 let is_found = ending.ended > 0 || !self.expirable.contains(&token);

@@ -97,6 +97,8 @@ pub(super) enum Target {
     Hash(Uuid),
     Chain(Uuid),
     Session(Uuid),
+    /// A session by its live token alone.
+    Live(Uuid),
     /// The session of a token, by its hash.
     SessionOf(Uuid),
     User(Uuid),

@@ -89,7 +89,7 @@ fn aims_at(target: &Target, row: &Row) -> bool {
     let is = |id: &Uuid| *id == row.id;
     match target {
         Target::Token(id) | Target::Hash(id) | Target::Chain(id) | Target::SessionOf(id) => is(id),
-        Target::Session(session) => *session == row.session,
+        Target::Session(session) | Target::Live(session) => *session == row.session,
         Target::User(user) => *user == row.user,
         Target::Except { user, keep } => *user == row.user && !is(keep),
         Target::Member { user, org } => (*user, *org) == (row.user, row.org),

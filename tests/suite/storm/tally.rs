@@ -81,6 +81,7 @@ fn verb(call: &Call) -> String {
             Target::Hash(_) => "revoke_by_hash",
             Target::Chain(_) => "revoke_token_chain",
             Target::Session(_) => "revoke_session",
+            Target::Live(_) => "end_session",
             Target::SessionOf(_) => "revoke_session_by_hash",
             Target::User(_) => "revoke_all_for_user",
             Target::Except { .. } => "revoke_all_for_user_except",
