@@ -46,7 +46,7 @@ fn main() {
 
 fn chain(comparison: &mut Comparison, links: i32) {
     let name = format!("revoke_token_chain/{links}");
-    comparison.case(&name, 1, &["ours", "reference"], |url| {
+    comparison.case(&name, 1, &["ours", "reference", "end_session"], |url| {
         let table = Database::migrated_on(url);
         let mut conn = table.connect();
         // Autovacuum would come in the middle of a measurement; `reset` does its work between them.
@@ -55,24 +55,33 @@ fn chain(comparison: &mut Comparison, links: i32) {
         fill(&mut conn, &[OTHERS, chains]);
         let links = usize::try_from(links).expect("a length");
         Case {
-            contenders: vec![contender(ours, &table, links), contender(the_reference, &table, links)],
+            contenders: vec![
+                contender(ours, &table, links),
+                contender(the_reference, &table, links),
+                contender(end_session, &table, 1),
+            ],
             databases: vec![table],
         }
     });
 }
 
-type Revoke = fn(&mut PgConnection, Uuid) -> usize;
+type Revoke = fn(&mut PgConnection, &First) -> usize;
 
-fn ours(conn: &mut PgConnection, first: Uuid) -> usize {
-    RefreshTokenRepository::new(conn).revoke_token_chain(first).expect("nobody else is there").tokens
+fn ours(conn: &mut PgConnection, first: &First) -> usize {
+    RefreshTokenRepository::new(conn).revoke_token_chain(first.id).expect("nobody else is there").tokens
 }
 
-fn the_reference(conn: &mut PgConnection, first: Uuid) -> usize {
-    reference::revoke_token_chain(conn, first).expect("nobody else is there")
+fn the_reference(conn: &mut PgConnection, first: &First) -> usize {
+    reference::revoke_token_chain(conn, first.id).expect("nobody else is there")
+}
+
+/// The whole session by its live token, which is one however long the chain.
+fn end_session(conn: &mut PgConnection, first: &First) -> usize {
+    RefreshTokenRepository::new(conn).end_session(first.session_id).expect("nobody else is there").tokens
 }
 
 /// Revokes one chain after the other. Only the revocations are timed, not the resets.
-fn contender(revoke: Revoke, database: &Database, links: usize) -> Contender {
+fn contender(revoke: Revoke, database: &Database, tokens: usize) -> Contender {
     let mut conn = database.connect();
     let firsts = first_tokens(&mut conn);
     Box::new(move |iterations| {
@@ -86,9 +95,9 @@ fn contender(revoke: Revoke, database: &Database, links: usize) -> Contender {
                     break;
                 }
                 let began = Instant::now();
-                let revoked = revoke(&mut conn, *first);
+                let revoked = revoke(&mut conn, first);
                 taken += began.elapsed();
-                assert_eq!(revoked, links, "all links were unrevoked");
+                assert_eq!(revoked, tokens, "none was revoked");
                 left -= 1;
             }
         }
@@ -96,19 +105,22 @@ fn contender(revoke: Revoke, database: &Database, links: usize) -> Contender {
     })
 }
 
-fn first_tokens(conn: &mut PgConnection) -> Vec<Uuid> {
-    #[derive(QueryableByName)]
-    struct First {
-        #[diesel(sql_type = SqlUuid)]
-        id: Uuid,
-    }
+#[derive(QueryableByName)]
+struct First {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    session_id: Uuid,
+}
+
+fn first_tokens(conn: &mut PgConnection) -> Vec<First> {
     let firsts: Vec<First> =
-        sql_query("SELECT id FROM refresh_tokens WHERE active_org_id = md5($1)::uuid AND generation = 0")
+        sql_query("SELECT id, session_id FROM refresh_tokens WHERE active_org_id = md5($1)::uuid AND generation = 0")
             .bind::<Text, _>(CHAINS)
             .load(conn)
             .expect("the table was filled");
     assert!(!firsts.is_empty(), "chains to revoke");
-    firsts.into_iter().map(|first| first.id).collect()
+    firsts
 }
 
 /// Makes the chains unrevoked again and leaves no dead rows behind.
