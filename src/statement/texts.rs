@@ -65,7 +65,7 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, 
 
 /// Returns the successors of those that could be rotated.
 pub(crate) struct RotateMany<'a, L> {
-    /// Locks what it can of the presented tokens, and returns what [`Rotate::lock`] does and `token_hash`.
+    /// Locks the token that `request.presented` names, and returns what [`Rotate::lock`] does.
     lock: L,
     presented: Vec<&'a TokenHash>,
     ids: Vec<Uuid>,
