@@ -32,7 +32,7 @@ struct Draw {
     /// 0 and 1 have the id, or the hash, of a token or of another request; the others have their own.
     taken: u8,
     taken_from: usize,
-    /// 0 is a stranger's, 1 the owner's, and the others are nobody's.
+    /// 0 is a stranger's, 1 the owner's, 2 the owner's in another organisation, and the others are nobody's.
     binding: u8,
     /// 0 to another organisation, 1 to the same, and the others say nothing.
     org: u8,
@@ -109,7 +109,8 @@ fn requests(draws: &[Draw], tokens: usize) -> Vec<Request> {
         }
         let binding = match draw.binding {
             0 => Binding::user(Uuid::from_u128(USER + 1)),
-            1 => Binding::user(Uuid::from_u128(USER)),
+            1 => Binding::user(Uuid::from_u128(USER)).org(Uuid::from_u128(ORG)),
+            2 => Binding::user(Uuid::from_u128(USER)).org(Uuid::from_u128(ORG + 1)),
             _ => Binding::ANY,
         };
         requests.push((hash_of(someones(draw.presented)), successor, binding));

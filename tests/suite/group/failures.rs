@@ -53,13 +53,16 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
     assert!(rest[..3].iter().all(|token| is_valid(&group.database, token)), "its transaction was rolled back");
 }
 
+/// Long enough for a busy machine to check a connection.
+const WAIT: Duration = Duration::from_secs(1);
+
 /// The pool has no connection to give: all who wait hear so at once, and the group works again when it has.
 #[test]
 fn without_a_connection_everybody_is_told() {
     let database = Database::migrated();
     let pool = Pool::builder()
         .max_size(1)
-        .connection_timeout(Duration::from_millis(50))
+        .connection_timeout(WAIT)
         .build(ConnectionManager::<PgConnection>::new(database.url()))
         .unwrap();
     let group = GroupRotator::new(RefreshTokenStore::from_pool(pool.clone()), &GroupConfig::default());
@@ -72,7 +75,7 @@ fn without_a_connection_everybody_is_told() {
         })
         .collect();
     for outcome in join_all(callers) {
-        assert_eq!(outcome, Err(Error::PoolExhausted { waited: Duration::from_millis(50) }));
+        assert_eq!(outcome, Err(Error::PoolExhausted { waited: WAIT }));
     }
     drop(taken);
     assert!(is_rotated(&group.rotate(&token, &successor(), Binding::ANY)));
