@@ -199,21 +199,26 @@ fn a_locked_token_does_not_hold_up_the_others() {
 /// waits for the oldest, it holds none of the younger.
 #[test]
 fn a_host_that_waits_holds_nothing_younger() {
+    use refresh_tokens::schema::refresh_tokens::dsl;
     let database = Database::migrated();
     let mut conn = database.connect();
     let [older, younger] = [(); 2].map(|()| create(&mut conn).token_hash);
     let requests = [request(&younger), request(&older)];
-    let (free, outcomes) = race::wait_for_commit(
-        &database,
-        |conn| rotate(By::Library, conn, &older),
-        move |conn| {
-            RefreshTokenRepository::new(conn).transaction(|tx| {
-                let outcomes = tx.rotate_many(&requests)?;
-                Ok(outcomes)
-            })
-        },
-    );
-    let outcomes = outcomes.unwrap();
+    let pid = race::pid(&mut conn);
+    let (free, waiting) = conn
+        .transaction(|conn| {
+            let free = rotate(By::Library, conn, &older);
+            let waiting = race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).transaction(|tx| tx.rotate_many(&requests))
+            });
+            let locked = dsl::refresh_tokens.filter(dsl::token_hash.eq(&younger)).select(dsl::id);
+            let nobodys: Option<Uuid> =
+                locked.for_update().skip_locked().first(&mut database.connect()).optional().unwrap();
+            assert!(nobodys.is_some(), "it holds the younger one");
+            QueryResult::Ok((free, waiting))
+        })
+        .unwrap();
+    let outcomes = waiting.join().unwrap().unwrap();
     assert!(is_valid(&database, &free));
     assert_eq!(refusal(&outcomes[1]), "reused");
     made(&outcomes[0]);
