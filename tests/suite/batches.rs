@@ -159,10 +159,29 @@ fn a_request_may_present_the_successor_of_one_before_it() {
         RotationRequest::new(presented.clone(), Successor::new(Uuid::new_v4(), hash.clone(), in_days(30)))
     };
     let requests = [request(&third), to(&first, &second), to(&second, &third)];
-    let outcomes = rotate_many(&mut conn, &requests);
-    // At its turn, nobody had heard of it.
-    assert_eq!(refusal(&outcomes[0]), "not_found");
-    assert_eq!([&outcomes[1], &outcomes[2]].map(|outcome| made(outcome).generation), [1, 2]);
+    let cost = statements(&mut conn, |conn| {
+        let outcomes = rotate_many(conn, &requests);
+        // At its turn, nobody had heard of it.
+        assert_eq!(refusal(&outcomes[0]), "not_found");
+        assert_eq!([&outcomes[1], &outcomes[2]].map(|outcome| made(outcome).generation), [1, 2]);
+    });
+    assert_eq!(cost, 5, "in one transaction");
+}
+
+/// It fails the statement for all, once; then it is known whose fault that is.
+#[test]
+fn an_id_that_is_taken_costs_the_others_one_attempt() {
+    let mut conn = connection();
+    let tokens = [(); 20].map(|()| create(&mut conn));
+    let mut requests = tokens.each_ref().map(|token| request(&token.token_hash));
+    let taken = Successor::new(tokens[0].id, fresh_hash(), in_days(30));
+    requests[7] = RotationRequest::new(tokens[7].token_hash.clone(), taken);
+    let cost = statements(&mut conn, |conn| {
+        let outcomes = rotate_many(conn, &requests);
+        assert_eq!(outcomes[7], Err(Error::DuplicateId));
+        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(Rotation::Rotated(_)))).count(), 19);
+    });
+    assert_eq!(cost, 10, "an attempt, a look-up, the others, and the one");
 }
 
 /// A token that somebody has locked is waited for when the others have been committed.
