@@ -92,7 +92,8 @@ impl Queue {
         if state.is_shut {
             return Err(Error::ShutDown);
         }
-        if state.leads < self.config.connections && state.waiting.is_empty() {
+        // Who waits with others does so because no connection is free: so they do not stand behind anybody here.
+        if state.leads < self.config.connections {
             state.leads += 1;
             return Ok(Entry::Lead(Lead { queue: Arc::clone(self), conn: None, is_alone: false }, request));
         }

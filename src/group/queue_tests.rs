@@ -128,6 +128,28 @@ impl World {
     }
 }
 
+/// With one connection, neither those who wait for locks nor the others have it for ever.
+#[test]
+fn with_one_connection_they_take_turns() {
+    let queue = Queue::new(GroupConfig::default().connections(1).max_batch(1));
+    let Ok(Entry::Lead(first, _)) = queue.enter(request()) else { panic!("the connection is free") };
+    let places: Vec<Place> = (0..4)
+        .map(|number| match (number % 2, queue.enter(request())) {
+            (0, Ok(Entry::Wait(place))) => place,
+            (_, Ok(Entry::Wait(place))) => {
+                assert!(queue.leave(&place));
+                queue.wait_alone(request())
+            }
+            _ => panic!("the connection is taken"),
+        })
+        .collect();
+    let [together, alone, together_later, alone_later] = &places[..] else { panic!("four") };
+    drop(first);
+    for place in [alone, together, alone_later, together_later] {
+        assert!(matches!(place.turn.try_recv(), Ok(Turn::Lead(..))), "its lead is dropped here");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
