@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 use uuid::Uuid;
 
 use crate::binding::Binding;
@@ -212,25 +210,26 @@ impl<'a> Batch<'a> {
     }
 
     fn write(&mut self, conn: &mut PgConnection, scope: Scope, wave: &[usize]) -> Result<()> {
-        let mut requests: Vec<&RotationRequest> = wave.iter().map(|index| &self.requests[*index]).collect();
+        let requests: Vec<&RotationRequest> = wave.iter().map(|index| &self.requests[*index]).collect();
         let lock = refresh_tokens::table
-            .filter(refresh_tokens::token_hash.eq(sql::<Text>("request.presented")))
+            .filter(refresh_tokens::token_hash.eq_any(requests.iter().map(|request| &request.presented)))
             .filter(refresh_tokens::rotated_to.is_null())
             .filter(refresh_tokens::revoked_at.is_null())
             .select((
                 refresh_tokens::id,
+                refresh_tokens::token_hash,
                 refresh_tokens::user_id,
                 refresh_tokens::active_org_id,
                 refresh_tokens::expires_at,
                 refresh_tokens::session_expires_at,
             ))
             .for_update();
+        let in_order =
+            (refresh_tokens::created_at, refresh_tokens::session_id, refresh_tokens::generation, refresh_tokens::id);
         let made: Vec<RefreshToken> = match scope {
             Scope::Own => Prepared(RotateMany::new(lock.skip_locked(), &requests)).load(conn)?,
-            Scope::Host => {
-                in_order_of_locks(conn, &mut requests)?;
-                Prepared(RotateMany::new(lock, &requests)).load(conn)?
-            }
+            // The order in which revocations lock.
+            Scope::Host => Prepared(RotateMany::new(lock.order(in_order), &requests)).load(conn)?,
         };
         let mut indices: HashMap<Uuid, usize> =
             wave.iter().map(|index| (self.requests[*index].successor.id, *index)).collect();
@@ -278,17 +277,4 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
-}
-
-/// The order in which revocations lock.
-fn in_order_of_locks(conn: &mut PgConnection, requests: &mut [&RotationRequest]) -> QueryResult<()> {
-    let presented = requests.iter().map(|request| &request.presented);
-    let oldest_first: Vec<TokenHash> = refresh_tokens::table
-        .filter(refresh_tokens::token_hash.eq_any(presented))
-        .order((refresh_tokens::created_at, refresh_tokens::session_id, refresh_tokens::generation, refresh_tokens::id))
-        .select(refresh_tokens::token_hash)
-        .load(conn)?;
-    let places: HashMap<&TokenHash, usize> = oldest_first.iter().zip(0..).collect();
-    requests.sort_by_key(|request| places.get(&request.presented));
-    Ok(())
 }

@@ -1,31 +1,32 @@
 -- rotate_many: as rotate, for many requests that have nothing in common: each is made or left alone by itself.
--- The query in the last place locks the token of one request, and is run for each, in the order of the arrays. LATERAL,
--- because a join of what was locked with what was asked for would compare each with each: the planner takes both for few.
+-- The query in the first place locks their tokens. What belongs to a token is found by its place in the arrays: a join of
+-- what was locked with what was asked for would compare each with each, because the planner takes both for few.
 -- An id or hash that is taken fails the statement.
-WITH request AS MATERIALIZED (
-    SELECT *
-    FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::uuid[])
-        AS request (presented, successor_id, successor_hash, successor_expires_at, of_user_id, of_org_id, to_org_id)
+WITH locked AS MATERIALIZED (
+    $1
 ),
-locked AS MATERIALIZED (
-    SELECT *
-    FROM request
-    CROSS JOIN LATERAL (
-        $8
-    ) token
+placed AS MATERIALIZED (
+    SELECT locked.*, array_position($2::text[], locked.token_hash) AS place FROM locked
+),
+request AS MATERIALIZED (
+    SELECT id, user_id, active_org_id, least(expires_at, session_expires_at) AS ends_at,
+        ($3::uuid[])[place] AS successor_id, ($4::text[])[place] AS successor_hash,
+        ($5::timestamptz[])[place] AS successor_expires_at,
+        ($6::uuid[])[place] AS of_user_id, ($7::uuid[])[place] AS of_org_id, ($8::uuid[])[place] AS to_org_id
+    FROM placed
 ),
 spent AS (
     UPDATE refresh_tokens token
-    SET rotated_to = locked.successor_id, rotated_at = clock_timestamp()
-    FROM locked
-    WHERE token.id = locked.id
-        AND least(locked.expires_at, locked.session_expires_at) > clock_timestamp()
-        AND locked.successor_expires_at > clock_timestamp()
-        AND coalesce(locked.user_id = locked.of_user_id, true)
-        AND coalesce(locked.active_org_id = locked.of_org_id, true)
-        AND coalesce(locked.active_org_id = locked.to_org_id, true)
-    RETURNING token.rotated_to, token.user_id, locked.successor_hash, token.active_org_id,
-        locked.successor_expires_at, token.session_id, token.session_expires_at, token.session_started_at,
+    SET rotated_to = request.successor_id, rotated_at = clock_timestamp()
+    FROM request
+    WHERE token.id = request.id
+        AND request.ends_at > clock_timestamp()
+        AND request.successor_expires_at > clock_timestamp()
+        AND coalesce(request.user_id = request.of_user_id, true)
+        AND coalesce(request.active_org_id = request.of_org_id, true)
+        AND coalesce(request.active_org_id = request.to_org_id, true)
+    RETURNING token.rotated_to, token.user_id, request.successor_hash, token.active_org_id,
+        request.successor_expires_at, token.session_id, token.session_expires_at, token.session_started_at,
         token.generation
 )
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,

@@ -65,7 +65,7 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, 
 
 /// Returns the successors of those that could be rotated.
 pub(crate) struct RotateMany<'a, L> {
-    /// Locks the token that `request.presented` names, and returns what [`Rotate::lock`] does.
+    /// Locks what it can of the presented tokens, and returns what [`Rotate::lock`] does and `token_hash`.
     lock: L,
     presented: Vec<&'a TokenHash>,
     ids: Vec<Uuid>,
@@ -97,14 +97,14 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for RotateMany<
     type Row = AllColumns;
 
     fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
+        places.query(&self.lock)?;
         places.value::<Array<Text>, _>(&self.presented)?;
         places.value::<Array<SqlUuid>, _>(&self.ids)?;
         places.value::<Array<Text>, _>(&self.hashes)?;
         places.value::<Array<Timestamptz>, _>(&self.expire_at)?;
         places.value::<Array<Nullable<SqlUuid>>, _>(&self.of_users)?;
         places.value::<Array<Nullable<SqlUuid>>, _>(&self.of_orgs)?;
-        places.value::<Array<Nullable<SqlUuid>>, _>(&self.to_orgs)?;
-        places.query(&self.lock)
+        places.value::<Array<Nullable<SqlUuid>>, _>(&self.to_orgs)
     }
 }
 

@@ -41,7 +41,7 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
     let group = Group::new(1, &GroupConfig::default().max_batch(3));
     let [held, rest @ ..] = group.tokens::<7>();
     let (_, callers) = group.while_waiting_for(&held, |group| {
-        *group.sent.panic_at.lock().unwrap() = Some("unnest");
+        *group.sent.panic_at.lock().unwrap() = Some("array_position");
         (1..).zip(&rest).map(|(length, token)| group.queue_up(token, length)).collect::<Vec<_>>()
     });
     let outcomes: Vec<_> = callers.into_iter().map(JoinHandle::join).collect();
