@@ -138,7 +138,7 @@ fn at_once(
 
 /// The answer to a request that could not be made at once: why not, the successor that it had made before, or a
 /// successor after all.
-pub(crate) fn otherwise(
+fn otherwise(
     conn: &mut PgConnection,
     presented: &TokenHash,
     successor: &Successor,
