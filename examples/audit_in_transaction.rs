@@ -34,7 +34,7 @@ fn refresh(
     let on_reuse = OnReuse::RevokeSession;
     RefreshTokenRepository::new(conn).transaction(|tx| {
         match tx.redeem(presented, successor, Binding::ANY, on_reuse)? {
-            Redemption::Rotated { token, .. } => {
+            Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => {
                 diesel::insert_into(audit::table)
                     .values((
                         audit::token_id.eq(token.id),

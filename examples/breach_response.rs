@@ -42,7 +42,7 @@ fn refresh(
     let mut tokens = RefreshTokenRepository::new(conn);
     // Should this fail, answer 503: whoever sent the request sends it again, and comes here again.
     match tokens.redeem(presented, successor, binding, OnReuse::RevokeSession)? {
-        Redemption::Rotated { token, .. } => Ok(Answer::Granted(token)),
+        Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => Ok(Answer::Granted(token)),
         // Thief or owner: one of them holds the live token, and nobody can tell which. Both have gone.
         Redemption::Reused { token, response: BreachResponse::Given(ended), .. } => {
             alert(Alert::Reuse { user_id: token.user_id, session_id: token.session_id, ended });

@@ -26,7 +26,9 @@ enum Answer {
 /// The refresh endpoint. Whoever calls it blocks until its own request is committed, with whomever it shared the way.
 fn refresh(group: &GroupRotator, presented: &TokenHash, successor: &Successor) -> Result<Answer, Error> {
     match group.redeem(presented, successor, Binding::ANY, OnReuse::EndSession) {
-        Ok(Redemption::Rotated { token, .. }) => Ok(Answer::Refreshed(Box::new(token))),
+        Ok(Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. }) => {
+            Ok(Answer::Refreshed(Box::new(token)))
+        }
         Ok(_) => Ok(Answer::InvalidGrant),
         // Nothing was sent. To wait longer would only make the queue longer.
         Err(Error::QueueFull { .. } | Error::Busy(_) | Error::PoolExhausted { .. }) => Ok(Answer::Overloaded),

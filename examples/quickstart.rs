@@ -241,9 +241,10 @@ fn describe(token: &RefreshToken) -> String {
 
 /// Says what the library answered, and what that means; returns the answer's name.
 fn say_answer(rotation: &Rotation) -> &'static str {
-    use Rotation::{Refused, Rotated};
+    use Rotation::{Refused, Repeated, Rotated};
     let (name, meaning) = match rotation {
         Rotated(token) => ("Rotated", describe(token)),
+        Repeated(token) => ("Repeated", describe(token)),
         Refused(Refusal::NotFound) => ("NotFound", "no token has this hash".to_owned()),
         Refused(Refusal::BindingMismatch(_)) => ("BindingMismatch", "it is not Bob's".to_owned()),
         Refused(Refusal::Expired(token)) => ("Expired", format!("at {:.19}", token.expires_at.to_string())),

@@ -46,7 +46,7 @@ fn client(store: &RefreshTokenStore, rotations: u32) -> Result<RefreshToken, Box
     for _ in 0..rotations {
         let binding = Binding::user(token.user_id);
         match rotate_patiently(store, &token.token_hash, &doc::successor(), binding, |_| {})? {
-            Rotation::Rotated(successor) => token = successor,
+            Rotation::Rotated(successor) | Rotation::Repeated(successor) => token = successor,
             Rotation::Refused(refusal) => return Err(format!("nobody else has this token: {refusal:?}").into()),
         }
     }

@@ -9,11 +9,12 @@ use uuid::Uuid;
 use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::isolation::{Failure, Isolation, Scope, transaction};
-use crate::models::{RefreshToken, Successor};
+use crate::models::RefreshToken;
 use crate::outcome::{Refusal, Rotation};
 use crate::rotation::{self, clock_timestamp, dead_at};
 use crate::schema::refresh_tokens;
 use crate::statement::{Prepared, RotateMany};
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 /// A request of [`rotate_many`](crate::RefreshTokenRepository::rotate_many): what

@@ -63,6 +63,14 @@ pub enum Error {
     )]
     RevokedSinceLogin,
 
+    /// The user has as many live sessions as [`SessionLimit::refuse`](crate::SessionLimit::refuse) allows; nothing was
+    /// written. Have the user end one ([`list_sessions`](crate::RefreshTokenRepository::list_sessions)).
+    #[error("the user has {max} live sessions already, as many as the limit allows: end one of them first")]
+    TooManySessions {
+        /// The limit.
+        max: u32,
+    },
+
     /// A wait reached its bound; the transaction was rolled back.
     ///
     /// You meet it under contention for one token or user, or when the server is overloaded.
@@ -94,6 +102,11 @@ pub enum Error {
     /// The [`GroupRotator`](crate::GroupRotator) was shut down; nothing was sent.
     #[error("the group was shut down")]
     ShutDown,
+
+    /// The operating system's random generator has nothing to give; nothing was sent.
+    #[cfg(feature = "secrets")]
+    #[error("the operating system gave no random bytes")]
+    NoRandomness,
 
     /// No connection could be made.
     #[error("cannot connect to PostgreSQL: {message}")]

@@ -11,11 +11,11 @@ use std::sync::mpsc::RecvTimeoutError;
 use crate::batch::{self, RotationRequest};
 use crate::binding::Binding;
 use crate::error::{Error, Result, Wait};
-use crate::models::Successor;
 use crate::outcome::Rotation;
 use crate::pool::{Connection, RefreshTokenStore};
 use crate::redemption::{self, Durability, OnReuse, Redemption};
 use crate::rotation;
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 use queue::{Entry, Lead, Place, Queue, Ticket, Turn};
@@ -111,7 +111,7 @@ impl GroupRotator {
     ///
     /// let group = GroupRotator::new(store, &GroupConfig::default());
     /// match group.rotate(&presented, &successor(), Binding::user(user_id)) {
-    ///     Ok(Rotation::Rotated(token)) => println!("200, valid until {}", token.expires_at),
+    ///     Ok(Rotation::Rotated(token) | Rotation::Repeated(token)) => println!("200, valid until {}", token.expires_at),
     ///     Ok(Rotation::Refused(_)) => println!("400 invalid_grant"),
     ///     Err(Error::QueueFull { .. }) => println!("503, and Retry-After"),
     ///     Err(error) => println!("500 {error}"),

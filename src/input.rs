@@ -1,6 +1,6 @@
 //! What is refused before the database is asked, and how it is said.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 /// Which argument was refused, and why. Nothing was written.
@@ -55,6 +55,13 @@ pub enum InvalidInput {
         field: &'static str,
     },
 
+    /// A lifetime is not positive, or longer than a hundred years.
+    #[error("{field} is not between a microsecond and 36500 days")]
+    LifetimeOutOfRange {
+        /// The argument's name.
+        field: &'static str,
+    },
+
     /// The instant of a login's authentication lies ahead of the database's clock, so that it could outrun a revocation.
     #[error("session.authenticated_at is in the future of the database's clock: take it with now()")]
     AuthenticatedInFuture,
@@ -105,6 +112,16 @@ pub(crate) fn not_too_far(field: &'static str, expires_at: DateTime<Utc>) -> Res
         return Err(InvalidInput::ExpiryNotInFuture { field });
     }
     Ok(())
+}
+
+/// The longest lifetime that is accepted: a hundred years.
+const MAX_LIFETIME: TimeDelta = TimeDelta::days(36_500);
+
+pub(crate) fn lifetime_in_range(field: &'static str, lifetime: TimeDelta) -> Result<(), InvalidInput> {
+    if (TimeDelta::microseconds(1)..=MAX_LIFETIME).contains(&lifetime) {
+        return Ok(());
+    }
+    Err(InvalidInput::LifetimeOutOfRange { field })
 }
 
 /// The most days that clean-up accepts: a hundred years.

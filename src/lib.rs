@@ -8,14 +8,19 @@ mod group;
 mod input;
 mod instant;
 mod isolation;
+mod issuance;
+mod login;
 mod migrations;
 mod models;
 mod outcome;
+#[cfg(feature = "secrets")]
+mod pepper;
 mod pool;
 mod receipt;
 mod redemption;
 mod repository;
 mod retention;
+mod reuse;
 mod revocation;
 mod revoked_reason;
 mod rotation;
@@ -33,8 +38,13 @@ mod rotation;
 /// # Ok::<(), diesel::result::Error>(())
 /// ```
 pub mod schema;
+#[cfg(feature = "secrets")]
+mod secret;
+#[cfg(feature = "secrets")]
+mod service;
 mod sessions;
 mod statement;
+mod successor;
 mod token_hash;
 mod transaction;
 
@@ -47,14 +57,23 @@ pub use binding::Binding;
 pub use error::{Error, Result, Wait};
 pub use group::{GroupConfig, GroupRotator};
 pub use input::{InvalidInput, MAX_EXPIRY};
+pub use login::{NewRefreshToken, NewSession, SessionLimit};
 pub use migrations::{migrate, revert, verify};
-pub use models::{NewRefreshToken, NewSession, RefreshToken, Successor, TokenState};
+pub use models::{RefreshToken, TokenState};
 pub use outcome::{Refusal, Rotation};
+#[cfg(feature = "secrets")]
+pub use pepper::{InvalidPepper, Pepper, Peppers};
 pub use pool::{RefreshTokenStore, StoreConfig};
 pub use receipt::{Receipt, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
 pub use repository::RefreshTokenRepository;
+pub use reuse::ReuseKind;
 pub use revoked_reason::RevokedReason;
+#[cfg(feature = "secrets")]
+pub use secret::{InvalidSecret, TokenSecret};
+#[cfg(feature = "secrets")]
+pub use service::{IssuedToken, Login, PepperUsage, Refresh, RefreshCounts, SessionPolicy, SessionService};
 pub use sessions::{Session, SessionCursor, SessionPage, SessionQuery, SessionState};
+pub use successor::Successor;
 pub use token_hash::TokenHash;
 pub use transaction::{LockedToken, TokenTransaction};

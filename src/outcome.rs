@@ -19,7 +19,7 @@ use crate::models::RefreshToken;
 /// use refresh_tokens::{Binding, Refusal, Rotation};
 ///
 /// match tokens.rotate(&presented, &successor(), Binding::ANY)? {
-///     Rotation::Rotated(token) => assert_eq!(token.generation, 1),
+///     Rotation::Rotated(token) | Rotation::Repeated(token) => assert_eq!(token.generation, 1),
 ///     Rotation::Refused(Refusal::Reused(stale)) => {
 ///         tokens.revoke_token_chain(stale.id)?;
 ///     }
@@ -32,8 +32,28 @@ use crate::models::RefreshToken;
 pub enum Rotation {
     /// The successor: give its secret to the client.
     Rotated(RefreshToken),
+    /// The successor that this very request had made before: the answer was lost, and here it is again.
+    Repeated(RefreshToken),
     /// Nothing was changed.
     Refused(Refusal),
+}
+
+impl Rotation {
+    /// The successor, if there is one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use refresh_tokens::{Refusal, Rotation};
+    ///
+    /// assert!(Rotation::Refused(Refusal::NotFound).successor().is_none());
+    /// ```
+    pub fn successor(self) -> Option<RefreshToken> {
+        match self {
+            Self::Rotated(token) | Self::Repeated(token) => Some(token),
+            Self::Refused(_) => None,
+        }
+    }
 }
 
 /// Why a presented token was refused, in the order in which it is decided.

@@ -15,6 +15,7 @@ use crate::models::RefreshToken;
 use crate::pool::config::DEFAULT_CONFLICT_RETRIES;
 use crate::redemption::{self, BreachResponse, OnReuse};
 use crate::repository::RefreshTokenRepository;
+use crate::reuse::ReuseKind;
 use crate::revoked_reason::RevokedReason;
 use crate::transaction::TokenTransaction;
 
@@ -192,7 +193,7 @@ impl RefreshTokenStore {
         Self { reason: Some(reason), ..self.clone() }
     }
 
-    fn retrying<T>(&self, work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn retrying<T>(&self, work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
         self.retrying_on(&mut self.take()?, work)
     }
 
@@ -217,7 +218,7 @@ impl RefreshTokenStore {
     }
 
     /// The breach response to a token whose reuse was seen elsewhere.
-    pub(crate) fn respond(&self, token: &RefreshToken, on_reuse: OnReuse) -> Result<BreachResponse> {
+    pub(crate) fn respond(&self, token: &RefreshToken, on_reuse: OnReuse) -> Result<(ReuseKind, BreachResponse)> {
         self.retrying(|tokens| redemption::respond(tokens.connection(), token, on_reuse, self.reason))
     }
 

@@ -6,13 +6,15 @@ use crate::binding::Binding;
 use crate::error::Result;
 use crate::gate;
 use crate::isolation::{Scope, read_committed};
-use crate::models::{RefreshToken, Successor};
+use crate::models::RefreshToken;
 use crate::outcome::{Refusal, Rotation};
 use crate::receipt::Receipt;
+use crate::reuse::{self, ReuseKind};
 use crate::revocation::{OfUser, chain_passes, end_session_passes, session_passes, user_passes};
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::{self, clock_timestamp};
 use crate::schema::refresh_tokens;
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 /// The breach response: what [`redeem`](crate::RefreshTokenRepository::redeem) ends when a token is reused.
@@ -43,7 +45,7 @@ pub enum OnReuse {
 
 /// The outcome of [`redeem`](crate::RefreshTokenRepository::redeem).
 ///
-/// Whatever is not `Rotated` is `invalid_grant` to the client (RFC 6749 §5.2).
+/// Whatever is neither `Rotated` nor `Repeated` is `invalid_grant` to the client (RFC 6749 §5.2).
 ///
 /// # Example
 ///
@@ -55,9 +57,11 @@ pub enum OnReuse {
 /// use refresh_tokens::{Binding, BreachResponse, OnReuse, Redemption};
 ///
 /// match tokens.redeem(&presented, &successor(), Binding::ANY, OnReuse::RevokeSession)? {
-///     Redemption::Rotated { token, .. } => println!("200, valid until {}", token.expires_at),
-///     Redemption::Reused { token, response: BreachResponse::Given(receipt), .. } => {
-///         eprintln!("alert: session {} was copied: {receipt}", token.session_id);
+///     Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => {
+///         println!("200, valid until {}", token.expires_at);
+///     }
+///     Redemption::Reused { token, kind, response: BreachResponse::Given(receipt), .. } => {
+///         eprintln!("alert: session {}: {kind}: {receipt}", token.session_id);
 ///     }
 ///     Redemption::Reused { .. } => println!("400 invalid_grant, once more"),
 ///     Redemption::Refused(refusal) => println!("400 invalid_grant ({refusal})"),
@@ -74,10 +78,19 @@ pub enum Redemption {
         /// Whether it is.
         durability: Durability,
     },
+    /// It had been rotated before, by this very request, whose answer was lost (or is on its way elsewhere).
+    Repeated {
+        /// The successor that was made then, and is live.
+        token: RefreshToken,
+        /// Whether that is durable.
+        durability: Durability,
+    },
     /// It had been rotated already, by a request with another successor: a copy exists, or the client lost an answer.
     Reused {
         /// The token that was presented.
         token: RefreshToken,
+        /// Which of the two is likely.
+        kind: ReuseKind,
         /// What was done about it.
         response: BreachResponse,
         /// Whether that will stay.
@@ -95,12 +108,32 @@ impl Redemption {
     /// ```
     /// use refresh_tokens::{Redemption, Refusal};
     ///
-    /// assert!(Redemption::Refused(Refusal::NotFound).rotated().is_none());
+    /// assert!(Redemption::Refused(Refusal::NotFound).successor().is_none());
     /// ```
-    pub fn rotated(self) -> Option<RefreshToken> {
+    pub fn successor(self) -> Option<RefreshToken> {
         match self {
-            Self::Rotated { token, .. } => Some(token),
+            Self::Rotated { token, .. } | Self::Repeated { token, .. } => Some(token),
             _ => None,
+        }
+    }
+
+    /// A word for logs and metrics: `rotated`, `repeated`, that of [`ReuseKind::as_str`], or that of [`Refusal::as_str`].
+    ///
+    /// Counted separately, they tell a bad client from a thief.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use refresh_tokens::{Redemption, Refusal};
+    ///
+    /// assert_eq!(Redemption::Refused(Refusal::NotFound).as_str(), "not_found");
+    /// ```
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Rotated { .. } => "rotated",
+            Self::Repeated { .. } => "repeated",
+            Self::Reused { kind, .. } => kind.as_str(),
+            Self::Refused(refusal) => refusal.as_str(),
         }
     }
 }
@@ -182,19 +215,32 @@ pub(crate) fn redeem(
 pub(crate) fn answer_reuse(
     rotation: Rotation,
     durability: Durability,
-    respond: impl FnOnce(&RefreshToken) -> Result<BreachResponse>,
+    respond: impl FnOnce(&RefreshToken) -> Result<(ReuseKind, BreachResponse)>,
 ) -> Result<Redemption> {
     Ok(match rotation {
         Rotation::Rotated(token) => Redemption::Rotated { token, durability },
+        Rotation::Repeated(token) => Redemption::Repeated { token, durability },
         Rotation::Refused(Refusal::Reused(token)) => {
-            let response = respond(&token)?;
-            Redemption::Reused { token, response, durability }
+            let (kind, response) = respond(&token)?;
+            Redemption::Reused { token, kind, response, durability }
         }
         Rotation::Refused(refusal) => Redemption::Refused(refusal),
     })
 }
 
+/// What the reuse of `token` looks like, and what is done about it.
 pub(crate) fn respond(
+    conn: &mut PgConnection,
+    token: &RefreshToken,
+    on_reuse: OnReuse,
+    reason: Option<RevokedReason>,
+) -> Result<(ReuseKind, BreachResponse)> {
+    // Before the response, which ends the session.
+    let kind = reuse::classify(conn, token)?;
+    Ok((kind, breach_response(conn, token, on_reuse, reason)?))
+}
+
+fn breach_response(
     conn: &mut PgConnection,
     token: &RefreshToken,
     on_reuse: OnReuse,

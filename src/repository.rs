@@ -12,14 +12,14 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::binding::Binding;
-use crate::error::{Error, Result};
-use crate::gate;
-use crate::models::{NewRefreshToken, RefreshToken};
+use crate::error::Result;
+use crate::issuance;
+use crate::login::NewRefreshToken;
+use crate::models::RefreshToken;
 use crate::revoked_reason::RevokedReason;
 use crate::rotation;
 use crate::rotation::has_not_expired;
 use crate::schema::refresh_tokens;
-use crate::statement::{Create, Prepared};
 use crate::token_hash::TokenHash;
 
 /// The refresh tokens of a database, through a connection of yours.
@@ -30,8 +30,8 @@ use crate::token_hash::TokenHash;
 ///
 /// How long a verb waits is the connection's to say: `SET lock_timeout` and `statement_timeout` on it, or use
 /// [`RefreshTokenStore`](crate::RefreshTokenStore), which does. Besides the errors that each verb lists, all can
-/// end in [`Error::Busy`], [`Error::Conflict`], [`Error::ConnectionLost`], [`Error::SchemaMissing`],
-/// [`Error::SchemaMismatch`], [`Error::UnreadableRow`] and [`Error::Database`].
+/// end in [`Error::Busy`](crate::Error::Busy), [`Error::Conflict`](crate::Error::Conflict), [`Error::ConnectionLost`](crate::Error::ConnectionLost), [`Error::SchemaMissing`](crate::Error::SchemaMissing),
+/// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch), [`Error::UnreadableRow`](crate::Error::UnreadableRow) and [`Error::Database`](crate::Error::Database).
 ///
 /// # Example
 ///
@@ -96,6 +96,11 @@ impl<'conn> RefreshTokenRepository<'conn> {
         RefreshTokenRepository { conn: self.conn, reason: Some(reason) }
     }
 
+    #[cfg(feature = "secrets")]
+    pub(crate) fn reason(&self) -> Option<RevokedReason> {
+        self.reason
+    }
+
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         self.conn
     }
@@ -108,14 +113,16 @@ impl<'conn> RefreshTokenRepository<'conn> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for a nil id, or an expiry that is not in the future of the database's clock or
-    /// lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY), or an authentication that is; [`Error::RevokedSinceLogin`];
-    /// [`Error::DuplicateId`]; [`Error::DuplicateHash`]. Nothing is written then.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a nil id, or an expiry that is not in the future of the database's clock or
+    /// lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY), or an authentication that is; [`Error::RevokedSinceLogin`](crate::Error::RevokedSinceLogin);
+    /// [`Error::DuplicateId`](crate::Error::DuplicateId); [`Error::DuplicateHash`](crate::Error::DuplicateHash); with a [`limit`](crate::NewSession::limit)
+    /// [`Error::TooManySessions`](crate::Error::TooManySessions), and [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh) in a transaction of yours above READ COMMITTED.
+    /// Nothing is written then, and no session ended.
     ///
     /// # Locking
     ///
-    /// None, if it is not told when the user was authenticated; else the user's gate, until the end of the transaction:
-    /// yours, if you have one open. A revocation or login that holds it is waited for, of this user or of the 1 in 256 who
+    /// None, if it is neither told when the user was authenticated nor given a limit; else the user's gate, until the end
+    /// of the transaction: yours, if you have one open. A limit that ends a session then locks its live token. A revocation or login that holds it is waited for, of this user or of the 1 in 256 who
     /// have the same one. A concurrent insert of the same id or hash is waited for, too. In a transaction of yours, call
     /// it before you rotate or revoke a single token.
     ///
@@ -141,17 +148,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn create(&mut self, new: &NewRefreshToken) -> Result<RefreshToken> {
-        new.check()?;
-        self.conn.transaction(|conn| {
-            if new.session.authenticated_at.is_some() {
-                gate::pass(conn, new.user_id)?;
-            }
-            match Prepared(Create(new)).get_result::<(_, _, Option<RefreshToken>)>(conn)? {
-                (_, _, Some(token)) => Ok(token),
-                (_, true, None) => Err(Error::RevokedSinceLogin),
-                (now, false, None) => Err(new.refused_at(now).into()),
-            }
-        })
+        issuance::create(self.conn, new)
     }
 
     /// The database's clock (UTC), by which everything is judged.
@@ -205,7 +202,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] if the binding names a nil UUID.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if the binding names a nil UUID.
     ///
     /// # Example
     ///

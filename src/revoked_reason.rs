@@ -74,6 +74,8 @@ reasons! {
     OrgRevoked = "org_revoked",
     /// `everyone_revoked`: all tokens there were.
     EveryoneRevoked = "everyone_revoked",
+    /// `session_limit`: the user began one session more than [`SessionLimit`](crate::SessionLimit) allows.
+    SessionLimit = "session_limit",
     /// `logged_out`: the user asked for it (RFC 7009). Never a verb's own.
     LoggedOut = "logged_out",
     /// `password_changed`: the credentials are others now. Never a verb's own.

@@ -3,7 +3,9 @@
 //! A row lock on the presented token is what every rotation and every revocation has in common. Holding it,
 //! the row can neither be rotated nor revoked by anybody else, so what is decided here stays true until COMMIT.
 
-use chrono::{DateTime, Utc};
+use std::slice;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Timestamptz};
 use uuid::Uuid;
@@ -13,10 +15,11 @@ use crate::error::{Error, Result};
 use crate::gate;
 use crate::input::InvalidInput;
 use crate::isolation::{Failure, Isolation, Scope, transaction};
-use crate::models::{RefreshToken, Successor};
+use crate::models::RefreshToken;
 use crate::outcome::{Refusal, Rotation};
 use crate::schema::refresh_tokens;
 use crate::statement::{Prepared, Rotate, RotateLocked};
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 diesel::define_sql_function! {
@@ -119,10 +122,8 @@ fn at_once(
     ));
     let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
         let made = match locked {
-            Locked::IsWaitedFor => Prepared(Rotate { lock, successor, binding: &binding }).get_result(conn),
-            Locked::IsSkipped => {
-                Prepared(Rotate { lock: lock.skip_locked(), successor, binding: &binding }).get_result(conn)
-            }
+            Locked::IsWaitedFor => Prepared(Rotate::new(lock, successor, &binding)).get_result(conn),
+            Locked::IsSkipped => Prepared(Rotate::new(lock.skip_locked(), successor, &binding)).get_result(conn),
         };
         match made.optional()? {
             Some(token) => Ok((Some(token), scope)),
@@ -180,7 +181,7 @@ pub(crate) fn dead_at(
 ) -> Option<Why> {
     let switches = successor.active_org_id.is_some_and(|org_id| org_id != token.active_org_id);
     // A successor that is born expired is an error of the caller's, whatever the token.
-    let expired = token.ends_at() <= now && !switches && successor.expires_at > now;
+    let expired = token.ends_at() <= now && !switches && successor.expiry.is_after(now);
     spent(token, binding).or(expired.then_some(Refusal::Expired as Why))
 }
 
@@ -316,10 +317,9 @@ pub(crate) fn write_successor(
     successor: &Successor,
     judged_at: Option<DateTime<Utc>>,
 ) -> Result<Option<RefreshToken>> {
-    let statement = Prepared(RotateLocked { successor, predecessor_id: token.id, judged_at });
+    let statement = Prepared(RotateLocked::new(successor, token.id, judged_at));
     let (now, written): (DateTime<Utc>, Option<RefreshToken>) = statement.get_result(conn)?;
-    // In microseconds, as the database compared them.
-    if written.is_none() && successor.expires_at.timestamp_micros() <= now.timestamp_micros() {
+    if written.is_none() && !successor.expiry.is_after(now) {
         let field = "successor.expires_at";
         return Err(InvalidInput::ExpiryNotInFuture { field }.into());
     }
@@ -330,38 +330,53 @@ pub(crate) fn write_successor(
 fn repeat_or(conn: &mut PgConnection, refusal: Refusal, successor: &Successor, binding: Binding) -> Result<Rotation> {
     match refusal {
         Refusal::Reused(token) if token.rotated_to == Some(successor.id) && binding.matches(&token) => {
-            repeat(conn, token, successor)
+            answer_again(conn, token, slice::from_ref(&successor.token_hash), None)
         }
         refusal => Ok(Rotation::Refused(refusal)),
     }
 }
 
-/// The successor is locked, so that a snapshot from before its end meets a conflict and does not hand it out.
-fn repeat(conn: &mut PgConnection, token: RefreshToken, successor: &Successor) -> Result<Rotation> {
+/// The successor that `token` was rotated to, if it has one of these hashes and is live and unused, and `grace` since the
+/// rotation is not over.
+///
+/// It is locked, so that a snapshot from before its end meets a conflict and does not hand it out.
+pub(crate) fn answer_again(
+    conn: &mut PgConnection,
+    token: RefreshToken,
+    hashes: &[TokenHash],
+    grace: Option<TimeDelta>,
+) -> Result<Rotation> {
     let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
         let refused = |refusal| Err(Stop::Refused(Box::new(refusal)));
         let made: Option<RefreshToken> = refresh_tokens::table
-            .find(successor.id)
-            .filter(refresh_tokens::token_hash.eq(&successor.token_hash))
+            .filter(refresh_tokens::id.nullable().eq(token.rotated_to))
+            .filter(refresh_tokens::token_hash.eq_any(hashes))
             .filter(refresh_tokens::session_id.eq(token.session_id))
             .for_share()
             .select(RefreshToken::as_select())
             .first(conn)
             .optional()?;
+        let now = now(conn)?;
         match made {
             None => refused(Refusal::Reused(token)),
             // The successor was used, so its secret did arrive: this is no lost answer.
             Some(made) if made.rotated_to.is_some() => refused(Refusal::Reused(token)),
+            Some(_) if grace.is_some_and(|grace| is_over(grace, &token, now)) => refused(Refusal::Reused(token)),
             Some(_) if token.revoked_at.is_some() => refused(Refusal::Revoked(token)),
             Some(made) if made.revoked_at.is_some() => refused(Refusal::Revoked(made)),
-            Some(made) if made.ends_at() <= now(conn)? => refused(Refusal::Expired(made)),
+            Some(made) if made.ends_at() <= now => refused(Refusal::Expired(made)),
             Some(made) => Ok(made),
         }
     });
     match outcome.map_err(Failure::into_error) {
-        Ok(made) => Ok(Rotation::Rotated(made)),
+        Ok(made) => Ok(Rotation::Repeated(made)),
         Err(Stop::Refused(refusal)) => Ok(Rotation::Refused(*refusal)),
         Err(Stop::GateShut(_)) => Err(Error::Conflict),
         Err(Stop::Failed(error)) => Err(error),
     }
+}
+
+fn is_over(grace: TimeDelta, token: &RefreshToken, now: DateTime<Utc>) -> bool {
+    let end = token.rotated_at.and_then(|rotated_at| rotated_at.checked_add_signed(grace));
+    end.is_none_or(|end| end <= now)
 }

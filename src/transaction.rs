@@ -10,10 +10,11 @@ use diesel::result::Error as DieselError;
 use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::isolation::{self, Failure, Isolation};
-use crate::models::{RefreshToken, Successor};
+use crate::models::RefreshToken;
 use crate::repository::RefreshTokenRepository;
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::{self, Entry};
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 /// Runs `work` in a transaction, or in a savepoint if one is open.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::input::MAX_EXPIRY;
-use crate::models::Successor;
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 #[derive(Debug, Clone, Copy)]

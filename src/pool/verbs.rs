@@ -6,12 +6,14 @@ use uuid::Uuid;
 use crate::batch::RotationRequest;
 use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::models::{NewRefreshToken, RefreshToken, Successor};
+use crate::login::NewRefreshToken;
+use crate::models::RefreshToken;
 use crate::outcome::Rotation;
 use crate::pool::RefreshTokenStore;
 use crate::receipt::{Receipt, TokenRevocation};
 use crate::redemption::{OnReuse, Redemption};
 use crate::sessions::{SessionPage, SessionQuery};
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 /// Gives the store each verb of the repository, on a pooled connection.

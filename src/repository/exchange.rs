@@ -3,11 +3,11 @@
 use crate::batch::{self, RotationRequest};
 use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::models::Successor;
 use crate::outcome::Rotation;
 use crate::redemption::{self, OnReuse, Redemption};
 use crate::repository::RefreshTokenRepository;
 use crate::rotation;
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 use crate::transaction::{self, TokenTransaction};
 
@@ -19,7 +19,7 @@ impl RefreshTokenRepository<'_> {
     /// caller's, with [`revoke_token_chain`](Self::revoke_token_chain). RFC 6749 §6, RFC 9700 §4.14.2.
     ///
     /// **Sent again** with the same successor id and hash, after [`Error::ConnectionLost`], it answers with the
-    /// successor that it had made, as long as that one is live. Of a successor that was revoked or has expired
+    /// successor that it had made ([`Rotation::Repeated`]), as long as that one is live. Of a successor that was revoked or has expired
     /// meanwhile it says so; one that was used meanwhile did arrive, so that is reuse.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl RefreshTokenRepository<'_> {
     /// use refresh_tokens::{Binding, Refusal, Rotation, Successor};
     ///
     /// match tokens.rotate(&presented, &Successor::new(new_id, new_hash, expires_at), Binding::user(user_id))? {
-    ///     Rotation::Rotated(token) => println!("the session lives until {}", token.expires_at),
+    ///     Rotation::Rotated(token) | Rotation::Repeated(token) => println!("the session lives until {}", token.expires_at),
     ///     Rotation::Refused(Refusal::Reused(stale)) => println!("reuse in session {}", stale.session_id),
     ///     Rotation::Refused(_) => println!("invalid_grant"),
     /// }
@@ -67,7 +67,7 @@ impl RefreshTokenRepository<'_> {
     /// let successor = successor();
     /// let lost = tokens.rotate(&presented, &successor, Binding::ANY)?;
     /// let again = tokens.rotate(&presented, &successor, Binding::ANY)?;
-    /// assert_eq!(lost, again);
+    /// assert_eq!(lost.successor(), again.successor());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
@@ -131,7 +131,7 @@ impl RefreshTokenRepository<'_> {
     /// No caller can forget the response, or roll it back by an `Err`. Detection changes nothing and gives its locks back;
     /// the response is one transaction, and should it fail, the next presentation of the token has it. It is given
     /// once for each spent token ([`reused_at`](crate::RefreshToken::reused_at)): replays of a dead token are answered
-    /// with [`BreachResponse::GivenBefore`](crate::BreachResponse::GivenBefore) and cost one look-up, however long the
+    /// with [`BreachResponse::GivenBefore`](crate::BreachResponse::GivenBefore) and cost two look-ups, however long the
     /// session's history, and cannot be used to log a user out for ever. RFC 9700 §4.14.2.
     ///
     /// Inside a transaction of yours it is a part of that: the outcome says

@@ -11,7 +11,7 @@ spent AS (
     FROM locked
     WHERE token.id = locked.id
         AND least(locked.expires_at, locked.session_expires_at) > clock_timestamp()
-        AND $3 > clock_timestamp()
+        AND coalesce($3::timestamptz > clock_timestamp(), true)
         AND coalesce(locked.user_id = $4::uuid, true)
         AND coalesce(locked.active_org_id = $5::uuid, true)
         AND coalesce(locked.active_org_id = $6::uuid, true)
@@ -20,7 +20,7 @@ spent AS (
 )
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,
     session_id, session_expires_at, session_started_at, generation)
-SELECT rotated_to, user_id, $7, active_org_id, least($8, session_expires_at),
+SELECT rotated_to, user_id, $7, active_org_id, least(coalesce($8::timestamptz, clock_timestamp() + $9::interval), session_expires_at),
     session_id, session_expires_at, session_started_at, generation + 1
 FROM spent
 RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,

@@ -2,7 +2,7 @@
 -- The insert reads from the update, so there is no successor without a spent predecessor.
 WITH request AS MATERIALIZED (
     SELECT $1::uuid AS id, $2::text AS token_hash, $3::uuid AS active_org_id, $4::timestamptz AS expires_at,
-        $5::uuid AS predecessor_id, $6::timestamptz AS judged_at, clock_timestamp() AS now
+        $5::interval AS lifetime, $6::uuid AS predecessor_id, $7::timestamptz AS judged_at, clock_timestamp() AS now
 ),
 spent AS (
     UPDATE refresh_tokens token
@@ -12,7 +12,7 @@ spent AS (
         AND token.rotated_to IS NULL
         AND token.revoked_at IS NULL
         AND least(token.expires_at, token.session_expires_at) > coalesce(request.judged_at, request.now)
-        AND request.expires_at > request.now
+        AND coalesce(request.expires_at > request.now, true)
     RETURNING token.user_id, token.active_org_id, token.session_id, token.session_expires_at, token.session_started_at,
         token.generation
 ),
@@ -21,7 +21,7 @@ successor AS (
         session_id, session_expires_at, session_started_at, generation)
     SELECT request.id, spent.user_id, request.token_hash,
         coalesce(request.active_org_id, spent.active_org_id),
-        least(request.expires_at, spent.session_expires_at),
+        least(coalesce(request.expires_at, request.now + request.lifetime), spent.session_expires_at),
         spent.session_id, spent.session_expires_at, spent.session_started_at, spent.generation + 1
     FROM request, spent
     RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,

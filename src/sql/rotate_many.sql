@@ -11,8 +11,8 @@ placed AS MATERIALIZED (
 request AS MATERIALIZED (
     SELECT id, user_id, active_org_id, least(expires_at, session_expires_at) AS ends_at,
         ($3::uuid[])[place] AS successor_id, ($4::text[])[place] AS successor_hash,
-        ($5::timestamptz[])[place] AS successor_expires_at,
-        ($6::uuid[])[place] AS of_user_id, ($7::uuid[])[place] AS of_org_id, ($8::uuid[])[place] AS to_org_id
+        ($5::timestamptz[])[place] AS successor_expires_at, ($6::interval[])[place] AS lifetime,
+        ($7::uuid[])[place] AS of_user_id, ($8::uuid[])[place] AS of_org_id, ($9::uuid[])[place] AS to_org_id
     FROM placed
 ),
 spent AS (
@@ -21,12 +21,13 @@ spent AS (
     FROM request
     WHERE token.id = request.id
         AND request.ends_at > clock_timestamp()
-        AND request.successor_expires_at > clock_timestamp()
+        AND coalesce(request.successor_expires_at > clock_timestamp(), true)
         AND coalesce(request.user_id = request.of_user_id, true)
         AND coalesce(request.active_org_id = request.of_org_id, true)
         AND coalesce(request.active_org_id = request.to_org_id, true)
     RETURNING token.rotated_to, token.user_id, request.successor_hash, token.active_org_id,
-        request.successor_expires_at, token.session_id, token.session_expires_at, token.session_started_at,
+        coalesce(request.successor_expires_at, clock_timestamp() + request.lifetime) AS successor_expires_at,
+        token.session_id, token.session_expires_at, token.session_started_at,
         token.generation
 )
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,

@@ -1,19 +1,20 @@
 //! Each statement: its text, its values, its row.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use crate::batch::RotationRequest;
 use crate::binding::Binding;
-use crate::models::{NewRefreshToken, Successor};
+use crate::login::NewRefreshToken;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
 use crate::sessions::SessionQuery;
 use crate::statement::{Places, Statement};
+use crate::successor::Successor;
 use crate::token_hash::TokenHash;
 
 type AllColumns = refresh_tokens::SqlType;
@@ -41,9 +42,18 @@ impl Statement for Create<'_> {
 pub(crate) struct Rotate<'a, L> {
     /// Locks the presented token and returns its columns `id`, `user_id`, `active_org_id`, `expires_at` and
     /// `session_expires_at`.
-    pub(crate) lock: L,
-    pub(crate) successor: &'a Successor,
-    pub(crate) binding: &'a Binding,
+    lock: L,
+    successor: &'a Successor,
+    expires_at: Option<DateTime<Utc>>,
+    lifetime: Option<TimeDelta>,
+    binding: &'a Binding,
+}
+
+impl<'a, L> Rotate<'a, L> {
+    pub(crate) fn new(lock: L, successor: &'a Successor, binding: &'a Binding) -> Self {
+        let (expires_at, lifetime) = (successor.expiry.instant(), successor.expiry.lifetime());
+        Self { lock, successor, expires_at, lifetime, binding }
+    }
 }
 
 impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, L> {
@@ -54,12 +64,13 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for Rotate<'_, 
     fn fill<'b>(&'b self, places: &mut Places<'_, 'b>) -> QueryResult<()> {
         places.query(&self.lock)?;
         places.value::<SqlUuid, _>(&self.successor.id)?;
-        places.value::<Timestamptz, _>(&self.successor.expires_at)?;
+        places.value::<Nullable<Timestamptz>, _>(&self.expires_at)?;
         places.value::<Nullable<SqlUuid>, _>(&self.binding.user_id)?;
         places.value::<Nullable<SqlUuid>, _>(&self.binding.org_id)?;
         places.value::<Nullable<SqlUuid>, _>(&self.successor.active_org_id)?;
         places.value::<Text, _>(&self.successor.token_hash)?;
-        places.value::<Timestamptz, _>(&self.successor.expires_at)
+        places.value::<Nullable<Timestamptz>, _>(&self.expires_at)?;
+        places.value::<Nullable<Interval>, _>(&self.lifetime)
     }
 }
 
@@ -70,7 +81,8 @@ pub(crate) struct RotateMany<'a, L> {
     presented: Vec<&'a TokenHash>,
     ids: Vec<Uuid>,
     hashes: Vec<&'a TokenHash>,
-    expire_at: Vec<DateTime<Utc>>,
+    expire_at: Vec<Option<DateTime<Utc>>>,
+    lifetimes: Vec<Option<TimeDelta>>,
     of_users: Vec<Option<Uuid>>,
     of_orgs: Vec<Option<Uuid>>,
     to_orgs: Vec<Option<Uuid>>,
@@ -83,7 +95,8 @@ impl<'a, L> RotateMany<'a, L> {
             presented: requests.iter().map(|request| &request.presented).collect(),
             ids: requests.iter().map(|request| request.successor.id).collect(),
             hashes: requests.iter().map(|request| &request.successor.token_hash).collect(),
-            expire_at: requests.iter().map(|request| request.successor.expires_at).collect(),
+            expire_at: requests.iter().map(|request| request.successor.expiry.instant()).collect(),
+            lifetimes: requests.iter().map(|request| request.successor.expiry.lifetime()).collect(),
             of_users: requests.iter().map(|request| request.binding.user_id).collect(),
             of_orgs: requests.iter().map(|request| request.binding.org_id).collect(),
             to_orgs: requests.iter().map(|request| request.successor.active_org_id).collect(),
@@ -101,7 +114,8 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for RotateMany<
         places.value::<Array<Text>, _>(&self.presented)?;
         places.value::<Array<SqlUuid>, _>(&self.ids)?;
         places.value::<Array<Text>, _>(&self.hashes)?;
-        places.value::<Array<Timestamptz>, _>(&self.expire_at)?;
+        places.value::<Array<Nullable<Timestamptz>>, _>(&self.expire_at)?;
+        places.value::<Array<Nullable<Interval>>, _>(&self.lifetimes)?;
         places.value::<Array<Nullable<SqlUuid>>, _>(&self.of_users)?;
         places.value::<Array<Nullable<SqlUuid>>, _>(&self.of_orgs)?;
         places.value::<Array<Nullable<SqlUuid>>, _>(&self.to_orgs)
@@ -110,10 +124,19 @@ impl<L: QueryFragment<Pg> + QueryId<QueryId: 'static>> Statement for RotateMany<
 
 /// Returns the database's clock and the successor, or no successor where an expiry forbids it.
 pub(crate) struct RotateLocked<'a> {
-    pub(crate) successor: &'a Successor,
-    pub(crate) predecessor_id: Uuid,
-    /// When the predecessor was found valid under its lock; `None` to judge it now.
-    pub(crate) judged_at: Option<DateTime<Utc>>,
+    successor: &'a Successor,
+    expires_at: Option<DateTime<Utc>>,
+    lifetime: Option<TimeDelta>,
+    predecessor_id: Uuid,
+    judged_at: Option<DateTime<Utc>>,
+}
+
+impl<'a> RotateLocked<'a> {
+    /// `judged_at` is when the predecessor was found valid under its lock; `None` to judge it now.
+    pub(crate) fn new(successor: &'a Successor, predecessor_id: Uuid, judged_at: Option<DateTime<Utc>>) -> Self {
+        let (expires_at, lifetime) = (successor.expiry.instant(), successor.expiry.lifetime());
+        Self { successor, expires_at, lifetime, predecessor_id, judged_at }
+    }
 }
 
 impl Statement for RotateLocked<'_> {
@@ -125,7 +148,8 @@ impl Statement for RotateLocked<'_> {
         places.value::<SqlUuid, _>(&self.successor.id)?;
         places.value::<Text, _>(&self.successor.token_hash)?;
         places.value::<Nullable<SqlUuid>, _>(&self.successor.active_org_id)?;
-        places.value::<Timestamptz, _>(&self.successor.expires_at)?;
+        places.value::<Nullable<Timestamptz>, _>(&self.expires_at)?;
+        places.value::<Nullable<Interval>, _>(&self.lifetime)?;
         places.value::<SqlUuid, _>(&self.predecessor_id)?;
         places.value::<Nullable<Timestamptz>, _>(&self.judged_at)
     }
@@ -214,9 +238,9 @@ impl Statement for EndSession<'_> {
 #[cfg(test)]
 pub(super) const ALL: [(&str, usize); 8] = [
     (Create::TEXT, 7),
-    (include_str!("../sql/rotate.sql"), 8),
-    (include_str!("../sql/rotate_many.sql"), 8),
-    (RotateLocked::TEXT, 6),
+    (include_str!("../sql/rotate.sql"), 9),
+    (include_str!("../sql/rotate_many.sql"), 9),
+    (RotateLocked::TEXT, 7),
     (ListSessions::TEXT, 5),
     (ChainPass::TEXT, 4),
     (SessionPass::TEXT, 2),

@@ -195,14 +195,14 @@ fn in_guard(tokens: &mut RefreshTokenRepository<'_>, successor: &Successor) -> O
 
 fn rotation(presented: Uuid, answer: refresh_tokens::Result<Rotation>) -> Outcome {
     outcome(answer, |rotation| match rotation {
-        Rotation::Rotated(token) => rotated(presented, &token),
+        Rotation::Rotated(token) | Rotation::Repeated(token) => rotated(presented, &token),
         Rotation::Refused(refusal) => Outcome::Refused(refusal),
     })
 }
 
 fn redemption(presented: Uuid, answer: refresh_tokens::Result<Redemption>) -> Outcome {
     outcome(answer, |redemption| match redemption {
-        Redemption::Rotated { token, .. } => rotated(presented, &token),
+        Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => rotated(presented, &token),
         Redemption::Refused(refusal) => Outcome::Refused(refusal),
         Redemption::Reused { response: BreachResponse::Given(receipt), .. } => Outcome::Responded(Some(receipt)),
         Redemption::Reused { .. } => Outcome::Responded(None),

@@ -24,7 +24,7 @@ fn rotate_many(conn: &mut PgConnection, requests: &[RotationRequest]) -> Vec<Res
 
 fn made(outcome: &Result<Rotation>) -> &RefreshToken {
     match outcome {
-        Ok(Rotation::Rotated(token)) => token,
+        Ok(Rotation::Rotated(token) | Rotation::Repeated(token)) => token,
         other => panic!("{other:?}"),
     }
 }

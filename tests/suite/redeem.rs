@@ -48,8 +48,8 @@ fn it_rotates_what_can_be_rotated() {
     assert_eq!((made.session_id, made.generation), (token.session_id, 1));
     // Invariant 6: sent again, it is no reuse.
     let again = tokens.redeem(&token.token_hash, &successor, Binding::ANY, OnReuse::default());
-    assert_eq!(again, Ok(first.clone()));
-    assert_eq!(first.rotated(), Some(made));
+    assert_eq!(again, Ok(Redemption::Repeated { token: made.clone(), durability: Durability::Committed }));
+    assert_eq!(first.successor(), Some(made));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn every_other_refusal_is_passed_on() {
     ] {
         let outcome = tokens.redeem(presented, &successor(), binding, OnReuse::RevokeUser).unwrap();
         assert!(matches!(&outcome, Redemption::Refused(refusal) if refusal.as_str() == expected), "{outcome:?}");
-        assert_eq!(outcome.rotated(), None);
+        assert_eq!(outcome.successor(), None);
     }
 }
 
@@ -134,7 +134,7 @@ fn the_callers_reason_goes_before_that_of_redeem() {
     assert_eq!(row(&mut conn, &session[2].token_hash).revoked_reason, Some(RevokedReason::AccountCompromised));
 }
 
-/// A dead token that comes again and again costs one look-up, and cannot log the user out again.
+/// A dead token that comes again and again costs two look-ups, and cannot log the user out again.
 #[test]
 fn replays_of_a_dead_token_are_answered_once() {
     let database = Database::migrated();
@@ -150,7 +150,7 @@ fn replays_of_a_dead_token_are_answered_once() {
         let replay = statements(&mut conn, |conn| {
             assert_eq!(reuse(redeem(conn, stale, OnReuse::RevokeUser)).1, BreachResponse::GivenBefore);
         });
-        assert_eq!(replay, 4, "BEGIN, lock, read, ROLLBACK; the first took {first}");
+        assert_eq!(replay, 5, "BEGIN, lock, ROLLBACK, the token, its session; the first took {first}");
     }
     assert!(is_valid(&database, &later.token_hash), "the replay did not log the user out");
     // Another dead token of the session has a response of its own; there is nothing left to end.

@@ -332,7 +332,9 @@ fn on_the_same_rows_both_find_and_rotate_the_same() {
             let (successor, changes) = twins.agree(
                 |conn| Ok(reference::rotate(conn, text, &new, user)?.map(known)),
                 |tokens| match tokens.rotate(&token.token_hash, &successor, binding)? {
-                    Rotation::Rotated(successor) => Ok(Some(known(eight_columns(&successor)))),
+                    Rotation::Rotated(successor) | Rotation::Repeated(successor) => {
+                        Ok(Some(known(eight_columns(&successor))))
+                    }
                     Rotation::Refused(_) => Ok(None),
                 },
             );

@@ -37,7 +37,7 @@ fn it_is_shared_among_threads() {
                 let mut token = store.create(&NewRefreshToken { user_id, ..new_token() })?;
                 for _ in 0..20 {
                     match store.rotate(&token.token_hash, &successor(), Binding::user(user_id))? {
-                        Rotation::Rotated(next) => token = next,
+                        Rotation::Rotated(next) | Rotation::Repeated(next) => token = next,
                         Rotation::Refused(refusal) => panic!("{refusal:?}"),
                     }
                 }
@@ -203,8 +203,8 @@ fn a_lost_connection_says_that_the_outcome_is_unknown_and_the_pool_recovers() {
     assert!(Error::ConnectionLost.is_outcome_unknown());
     // Sent again, it cannot go wrong: here the first had not been committed.
     let again = store.rotate(&token.token_hash, &successor, Binding::ANY).unwrap();
-    assert!(matches!(again, Rotation::Rotated(_)));
-    assert_eq!(store.rotate(&token.token_hash, &successor, Binding::ANY), Ok(again));
+    let Rotation::Rotated(made) = again else { panic!("{again:?}") };
+    assert_eq!(store.rotate(&token.token_hash, &successor, Binding::ANY), Ok(Rotation::Repeated(made)));
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn prepare(conn: &mut PgConnection, pasts: &[Past]) {
 fn said(outcome: &Result<Rotation>) -> String {
     match outcome {
         Ok(Rotation::Rotated(token)) => format!("{} of {}", token.id, token.generation),
+        Ok(Rotation::Repeated(token)) => format!("{} again", token.id),
         Ok(Rotation::Refused(refusal)) => format!("{refusal} {:?}", refusal.token().map(|token| token.id)),
         Err(error) => format!("{error:?}"),
     }

@@ -169,7 +169,7 @@ fn found(token: Option<RefreshToken>) -> Said {
 
 fn rotation(rotation: Rotation) -> Said {
     let (answer, token) = match rotation {
-        Rotation::Rotated(token) => (Answer::Rotated(Name::of(token.id)), Some(token)),
+        Rotation::Rotated(token) | Rotation::Repeated(token) => (Answer::Rotated(Name::of(token.id)), Some(token)),
         Rotation::Refused(refusal) => {
             let (why, token): (fn(Name) -> Why, _) = match refusal {
                 Refusal::NotFound => (|_| Why::NotFound, None),

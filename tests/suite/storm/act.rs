@@ -176,7 +176,7 @@ fn successor_hash(request: &Request) -> String {
 
 fn rotated(rotation: &Rotation) -> Answer {
     match rotation {
-        Rotation::Rotated(token) => Answer::Born(Row::from(token)),
+        Rotation::Rotated(token) | Rotation::Repeated(token) => Answer::Born(Row::from(token)),
         Rotation::Refused(refusal) => refused(refusal),
     }
 }
@@ -198,10 +198,14 @@ fn redeemed(redemption: &Redemption, frame: Frame) -> Answer {
     let told =
         if matches!(frame, Frame::Own | Frame::Group) { Durability::Committed } else { Durability::UntilYourCommit };
     match redemption {
-        Redemption::Rotated { durability, .. } | Redemption::Reused { durability, .. } if *durability != told => {
+        Redemption::Rotated { durability, .. }
+        | Redemption::Repeated { durability, .. }
+        | Redemption::Reused { durability, .. }
+            if *durability != told =>
+        {
             Answer::Failed(format!("durability: {durability:?}"))
         }
-        Redemption::Rotated { token, .. } => Answer::Born(Row::from(token)),
+        Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => Answer::Born(Row::from(token)),
         Redemption::Reused { token, response, .. } => Answer::Reused(Row::from(token), Some(*response)),
         Redemption::Refused(refusal) => refused(refusal),
     }

@@ -4,7 +4,10 @@ use std::ops::{Deref, DerefMut};
 
 use chrono::{DateTime, Duration, Utc};
 pub use diesel::prelude::*;
-use refresh_tokens::{NewRefreshToken, NewSession, RefreshTokenStore, StoreConfig, Successor, TokenHash};
+use refresh_tokens::{
+    NewRefreshToken, NewSession, Pepper, Peppers, RefreshTokenStore, SessionPolicy, SessionService, StoreConfig,
+    Successor, TokenHash,
+};
 use uuid::Uuid;
 
 use crate::Database;
@@ -73,4 +76,11 @@ pub fn fresh_hash() -> TokenHash {
 #[expect(clippy::disallowed_methods, reason = "sample values; the library judges by the database's clock")]
 pub fn in_days(days: i64) -> DateTime<Utc> {
     Utc::now() + Duration::days(days)
+}
+
+/// A service over it, with one pepper.
+pub fn service(database: &Database) -> SessionService {
+    let pepper = Pepper::new(1, &[7; Pepper::MIN_LENGTH]).expect("it is long enough");
+    SessionService::new(store(database), Peppers::new(pepper), SessionPolicy::default())
+        .expect("the policy is the default")
 }
