@@ -39,6 +39,14 @@ pub(crate) enum Cure {
     BatchSkipsLocked,
     /// There it waits in the one order in which revocations lock.
     BatchInOrder,
+    /// Within the grace period the answer is the successor that there is, and not another one.
+    GraceRepeats,
+    /// It closes at the successor's first use.
+    GraceEndsWithUse,
+    /// A login with a limit of sessions passes the gate before it counts.
+    LimitPassesGate,
+    /// It ends a session by what the lock holds, again until that was its live token.
+    LimitEndsTheUnborn,
     /// What a batch could not do is done after its COMMIT.
     RestAfterCommit,
     /// Clean-up does not wait for tokens that somebody has locked.

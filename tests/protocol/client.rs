@@ -14,6 +14,7 @@ pub(crate) enum At {
     ReadWhyNot,
     ReadClock,
     LockMade,
+    InsertSibling,
     PassGateToSwitch,
     PassGateFirst,
     JudgeSwitch,
@@ -30,6 +31,8 @@ pub(crate) enum At {
     Authenticate,
     PassGateToLogIn,
     InsertLogin,
+    CountSessions,
+    EndOldest,
 
     // Revocation of what belongs to one user.
     ReadTarget,
@@ -66,6 +69,8 @@ pub(crate) enum Then {
     PassGateFirst,
     /// The same request was sent before: the answer that it had.
     Repeat,
+    /// A second successor for one token, which is what others do.
+    MintSibling,
     /// The breach response.
     Respond,
     /// After the cutoff.
@@ -78,6 +83,8 @@ pub(crate) enum Then {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Rotated,
+    /// This one, which another request for the same token had made.
+    Given(Token),
     /// Each request of a batch has an outcome of its own.
     Batch,
     LoggedIn,
@@ -145,6 +152,8 @@ pub(crate) struct Client {
     pub(crate) passes: u8,
     pub(crate) walk: Walk,
     pub(crate) batch: Batch,
+    /// Of a login that makes room: what is still to be ended.
+    pub(crate) to_end: Vec<Session>,
     /// Of a revocation with a cutoff: its instant, and the sessions that existed then. It promises to end those, and
     /// those of logins that were authenticated before.
     pub(crate) existed: Vec<Session>,
@@ -160,6 +169,7 @@ impl Client {
             passes: 0,
             walk: Walk::default(),
             batch: Batch::default(),
+            to_end: Vec::new(),
             existed: Vec::new(),
             cutoff: 0,
         }
@@ -199,6 +209,8 @@ impl Algorithm {
             Verb::RotateMany { .. } => At::RotateTogether,
             Verb::LogIn { told: true, .. } => At::Authenticate,
             Verb::LogIn { told: false, .. } => At::InsertLogin,
+            Verb::LogInAlone { .. } if self.has(Cure::LimitPassesGate) => At::PassGateToLogIn,
+            Verb::LogInAlone { .. } => At::CountSessions,
             Verb::Revoke(_) => At::RevokeOne,
             Verb::RevokeChain(_) | Verb::RevokeSession(_) if shuts_gate || self.has(Cure::StartReadOnce) => {
                 At::ReadTarget
@@ -229,6 +241,7 @@ impl Turn<'_> {
             At::ReadWhyNot => self.read_why_not(),
             At::ReadClock => self.read_clock(),
             At::LockMade => self.lock_made(),
+            At::InsertSibling => self.insert_sibling(),
             At::PassGateToSwitch => self.pass_gate_to_switch(),
             At::PassGateFirst => self.pass_gate_and_go_on(At::LockPresented),
             At::JudgeSwitch => self.judge_switch(),
@@ -238,7 +251,9 @@ impl Turn<'_> {
             At::RotateTogether => self.rotate_together(),
             At::JudgeTogether => self.judge_together(),
             At::Authenticate => self.authenticate(),
-            At::PassGateToLogIn => self.pass_gate_and_go_on(At::InsertLogin),
+            At::PassGateToLogIn => self.pass_gate_to_log_in(),
+            At::CountSessions => self.count_sessions(),
+            At::EndOldest => self.end_oldest(),
             At::InsertLogin => self.insert_login(),
             At::ReadTarget => self.read_target(),
             At::ShutGate => self.shut_gate(),
@@ -273,6 +288,7 @@ impl Turn<'_> {
             Then::Rest => return self.go_on_alone(),
             Then::PassGateFirst => At::PassGateFirst,
             Then::Repeat => At::LockMade,
+            Then::MintSibling => At::InsertSibling,
             Then::Respond => self.algorithm.breach_response(),
             Then::ShutGates => At::ShutEachGate { gate: 0 },
             Then::Walk => At::RevokeWindow,

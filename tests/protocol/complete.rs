@@ -6,8 +6,9 @@ use crate::check::Checked;
 use crate::database::{Row, Session, Token};
 use crate::model::Protocol;
 use crate::properties::{
-    BATCH_SKIPS, BATCH_WAITS, CLEANS_UP, EXPIRES, KEEPS_STALE_LOCK, LOGIN_CUT_OFF, REPEATED, ROTATES, SWITCH_CUT_OFF,
-    SWITCH_WAITS, THEFT_ANSWERED, THREE_PASSES, WAITS, WAITS_AT_GATE, WAITS_WITH_LOCKS, WALKS_AGAIN,
+    BATCH_SKIPS, BATCH_WAITS, CLEANS_UP, EXPIRES, GIVEN_AGAIN, KEEPS_STALE_LOCK, LOGIN_CUT_OFF, MAKES_ROOM, REPEATED,
+    ROTATES, SWITCH_CUT_OFF, SWITCH_WAITS, THEFT_ANSWERED, THREE_PASSES, WAITS, WAITS_AT_GATE, WAITS_WITH_LOCKS,
+    WALKS_AGAIN,
 };
 use crate::tables::{ALICE, BOB, HERE, S0, S1, T0, T1, T2, THERE, session, short_lived};
 use crate::verb::{OnReuse, Verb};
@@ -47,6 +48,10 @@ fn log_in(client: u8, told: bool) -> Verb {
     Verb::LogIn { token: fresh(client), session: Session(10 + client), user: ALICE, org: HERE, told }
 }
 
+fn log_in_alone(client: u8) -> Verb {
+    Verb::LogInAlone { token: fresh(client), session: Session(10 + client), user: ALICE, org: HERE }
+}
+
 const REVOKE_ALICE: Verb = Verb::RevokeUser { user: ALICE, keep: None };
 const ALICE_EXCEPT_T1: Verb = Verb::RevokeUser { user: ALICE, keep: Some(T1) };
 
@@ -61,10 +66,13 @@ fn short_verbs(client: u8) -> Vec<Verb> {
         Verb::Rotate { presented: T1, successor: T2, org: None },
         redeem(client, T1, OnReuse::Session),
         redeem(client, T0, OnReuse::Session),
+        redeem(client, T1, OnReuse::SessionAfterGrace),
+        redeem(client, T0, OnReuse::SessionAfterGrace),
         redeem(client, T0, OnReuse::Chain),
         redeem(client, T0, OnReuse::User),
         log_in(client, true),
         log_in(client, false),
+        log_in_alone(client),
         Verb::Revoke(T1),
         Verb::RevokeChain(T0),
         Verb::RevokeSession(S0),
@@ -108,6 +116,8 @@ fn all_pairs() {
         CLEANS_UP,
         THEFT_ANSWERED,
         REPEATED,
+        GIVEN_AGAIN,
+        MAKES_ROOM,
     ]);
 }
 
@@ -226,6 +236,33 @@ fn two_generations_beside_a_revocation() {
         checked.check(&chain(&[T0, T1]), &[&two[..], &[revocation, Verb::CleanUp]].concat());
     }
     checked.report(&[ROTATES, THREE_PASSES]);
+}
+
+/// The predecessor comes again while its successor is used, by whoever holds that: one of the two is a thief.
+#[test]
+fn the_grace_period_beside_the_successors_first_use() {
+    let mut checked = Checked::default();
+    let presents = |client, presented| redeem(client, presented, OnReuse::SessionAfterGrace);
+    for third in [presents(2, T1), rotate(2, fresh(0)), presents(2, T0), Verb::RevokeSession(S0), log_in_alone(2)] {
+        for expire in [&[][..], &[T0]] {
+            checked.check(&chain(expire), &[presents(0, T1), rotate(1, fresh(0)), third]);
+        }
+        checked.check(&chain(&[T0]), &[presents(0, T1), rotate(1, fresh(0)), third, Verb::CleanUp]);
+    }
+    checked.report(&[ROTATES, GIVEN_AGAIN, THEFT_ANSWERED, MAKES_ROOM]);
+}
+
+/// The sessions to end are two, and others are about to begin.
+#[test]
+fn logins_that_make_room() {
+    let mut checked = Checked::default();
+    const OF_S1: Token = Token(5);
+    let table = [chain(&[]), session(S1, ALICE, THERE, &[OF_S1])].concat();
+    for third in [short_verbs(2), vec![rotate(2, OF_S1)], WALKS.to_vec()].concat() {
+        checked.check(&table, &[log_in_alone(0), rotate(1, T1), third]);
+        checked.check(&table, &[log_in_alone(0), log_in_alone(1), third]);
+    }
+    checked.report(&[ROTATES, MAKES_ROOM, WAITS_AT_GATE, WAITS]);
 }
 
 /// A session that comes from an earlier authentication, by way of another organisation.

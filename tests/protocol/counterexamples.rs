@@ -5,7 +5,9 @@ use crate::algorithm::{Algorithm, Cure};
 use crate::check::{breaks, protocol_breaks};
 use crate::database::{Row, Session, Token};
 use crate::model::Protocol;
-use crate::properties::{DEAD_STAY_DEAD, MARK_IS_TRUE, NO_DEADLOCK, ONE_LIVE_TOKEN, REVOCATION_WINS, SINGLE_USE};
+use crate::properties::{
+    DEAD_STAY_DEAD, LIMIT_IS_EXACT, MARK_IS_TRUE, NO_DEADLOCK, ONE_LIVE_TOKEN, REVOCATION_WINS, SINGLE_USE,
+};
 use crate::tables::{ALICE, BOB, HERE, S0, S1, T0, T1, T2, THERE, session, short_lived};
 use crate::verb::{OnReuse, Verb};
 
@@ -24,6 +26,10 @@ fn log_in(told: bool) -> Verb {
 /// Of the tokens in this order.
 fn batch(first: Token, second: Token, client: u8, hosted: bool) -> Verb {
     Verb::RotateMany { requests: [(first, Token(30 + client)), (second, Token(40 + client))], hosted }
+}
+
+fn log_in_alone(client: u8) -> Verb {
+    Verb::LogInAlone { token: Token(10 + client), session: Session(10 + client), user: ALICE, org: HERE }
 }
 
 const REVOKE_ALICE: Verb = Verb::RevokeUser { user: ALICE, keep: None };
@@ -217,6 +223,39 @@ fn with_batches_that_wait_for_the_rest_before_they_commit() {
     let table = [session(S0, ALICE, HERE, &[T0]), session(S1, BOB, HERE, &[T1])].concat();
     let algorithm = Algorithm::without(&[Cure::RestAfterCommit, Cure::BatchInOrder]);
     breaks(algorithm, NO_DEADLOCK, &table, &[batch(T0, T1, 0, false), batch(T1, T0, 1, false)]);
+}
+
+/// What others answer a late repeat with: two live tokens, of which one is the thief's and nobody will notice.
+#[test]
+fn with_a_grace_period_that_mints_siblings() {
+    let algorithm = Algorithm::without(&[Cure::GraceRepeats]);
+    let redeem = |client: u8| Verb::Redeem {
+        presented: T1,
+        successor: Token(10 + client),
+        on_reuse: OnReuse::SessionAfterGrace,
+    };
+    for invariant in [ONE_LIVE_TOKEN, SINGLE_USE] {
+        breaks(algorithm, invariant, &chain(), &[redeem(0), redeem(1)]);
+    }
+}
+
+#[test]
+fn with_a_grace_period_that_outlives_the_successors_first_use() {
+    let algorithm = Algorithm::without(&[Cure::GraceEndsWithUse]);
+    let late = Verb::Redeem { presented: T0, successor: Token(12), on_reuse: OnReuse::SessionAfterGrace };
+    breaks(algorithm, DEAD_STAY_DEAD, &chain(), &[rotate(T1, 0), late]);
+}
+
+#[test]
+fn with_a_limit_that_counts_before_the_gate() {
+    let algorithm = Algorithm::without(&[Cure::LimitPassesGate]);
+    breaks(algorithm, LIMIT_IS_EXACT, &chain(), &[log_in_alone(0), log_in_alone(1)]);
+}
+
+#[test]
+fn with_a_limit_that_misses_the_unborn_successor() {
+    let algorithm = Algorithm::without(&[Cure::LimitEndsTheUnborn]);
+    breaks(algorithm, LIMIT_IS_EXACT, &chain(), &[rotate(T1, 0), log_in_alone(1)]);
 }
 
 #[test]

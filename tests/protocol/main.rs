@@ -18,6 +18,7 @@ mod client;
 mod complete;
 mod counterexamples;
 mod database;
+mod login;
 mod model;
 mod properties;
 mod revocation;

@@ -13,6 +13,7 @@ pub(crate) const REVOCATION_WINS: &str = "invariant 3: revocation wins";
 pub(crate) const MARK_IS_TRUE: &str = "invariant 3: a marked reuse has had its answer";
 pub(crate) const KEPT: &str = "the session to keep is kept";
 pub(crate) const DEAD_STAY_DEAD: &str = "invariant 5: the dead stay dead";
+pub(crate) const LIMIT_IS_EXACT: &str = "a limit of sessions is exact";
 pub(crate) const NO_DEADLOCK: &str = "invariant 9: every wait ends";
 
 pub(crate) const ROTATES: &str = "a rotation succeeds";
@@ -26,6 +27,8 @@ pub(crate) const LOGIN_CUT_OFF: &str = "a login comes too late";
 pub(crate) const SWITCH_CUT_OFF: &str = "a switch of organisation comes too late";
 pub(crate) const SWITCH_WAITS: &str = "a switch of organisation has found its gate shut and begins again";
 pub(crate) const REPEATED: &str = "one request is sent twice and has one answer";
+pub(crate) const GIVEN_AGAIN: &str = "a spent token is answered within its grace period";
+pub(crate) const MAKES_ROOM: &str = "a login ends another session";
 pub(crate) const BATCH_SKIPS: &str = "a batch skips a locked token and rotates it alone";
 pub(crate) const BATCH_WAITS: &str = "a batch waits for a token while it holds another";
 pub(crate) const EXPIRES: &str = "a token expires before it is rotated";
@@ -40,6 +43,7 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always(MARK_IS_TRUE, mark_is_true),
         Property::always(KEPT, kept),
         Property::always(DEAD_STAY_DEAD, dead_stay_dead),
+        Property::always(LIMIT_IS_EXACT, limit_is_exact),
         Property::always(NO_DEADLOCK, no_deadlock),
         Property::sometimes(ROTATES, |protocol, state| said(protocol, state, Outcome::Rotated)),
         Property::sometimes(WAITS, |protocol, state| blocked(protocol, state).any(|client| client.statement.is_some())),
@@ -81,6 +85,12 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
             let given = winners(protocol, state);
             given.iter().enumerate().any(|(at, one)| given[..at].contains(one))
         }),
+        Property::sometimes(GIVEN_AGAIN, |protocol, state| {
+            protocol.returned(state).any(|(.., said)| matches!(said, Outcome::Given(_)))
+        }),
+        Property::sometimes(MAKES_ROOM, |protocol, state| {
+            protocol.running(state).any(|me| state.clients[me].at == At::EndOldest)
+        }),
         Property::sometimes(THEFT_ANSWERED, |_, state: &State| state.database.committed().any(|row| row.reused)),
     ]
 }
@@ -112,7 +122,11 @@ fn rotated(verb: Verb, client: &Client, said: Outcome) -> Vec<(Token, Token)> {
             let each = requests.into_iter().zip(client.batch.outcomes);
             each.filter(|(_, said)| *said == Some(Outcome::Rotated)).map(|(request, _)| request).collect()
         }
-        verb => verb.exchange().filter(|_| said == Outcome::Rotated).into_iter().collect(),
+        verb => match (verb.exchange(), said) {
+            (Some(exchange), Outcome::Rotated) => vec![exchange],
+            (Some((presented, _)), Outcome::Given(successor)) => vec![(presented, successor)],
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -152,8 +166,29 @@ fn kept(protocol: &Protocol, state: &State) -> bool {
     kept.all(|session| live(state).any(|row| row.session == session))
 }
 
+/// From the end of a login that is to be alone on, unless somebody logs in without a limit.
+fn limit_is_exact(protocol: &Protocol, state: &State) -> bool {
+    let unlimited = protocol.calls.iter().any(|call| matches!(call.verb, Verb::LogIn { .. }));
+    unlimited
+        || protocol.returned(state).all(|(verb, _, said)| match verb {
+            Verb::LogInAlone { user, .. } if said == Outcome::LoggedIn => {
+                live(state).filter(|row| row.user == user && !state.database.has_expired(row)).count() <= 1
+            }
+            _ => true,
+        })
+}
+
 fn dead_stay_dead(_: &Protocol, state: &State) -> bool {
-    live(state).all(|row| !state.ended.contains(&row.token))
+    live(state).all(|row| !state.ended.contains(&row.token)) && no_dead_token_is_given(state)
+}
+
+/// Until COMMIT it is locked, so that it cannot end meanwhile.
+fn no_dead_token_is_given(state: &State) -> bool {
+    let given = state.clients.iter().filter_map(|client| match client.at {
+        At::Commit(Then::Finish(Outcome::Given(token))) => Some(token),
+        _ => None,
+    });
+    given.into_iter().all(|token| live(state).any(|row| row.token == token))
 }
 
 /// A cycle of waits ends with only its members running, whatever the others do.

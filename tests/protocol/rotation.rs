@@ -1,9 +1,9 @@
-//! Rotation, with the switch of organisation and the answer to reuse; and logins, the other births.
+//! Rotation, with the switch of organisation and the answer to reuse.
 
 use crate::algorithm::Cure;
 use crate::client::{At, Outcome, Then, Turn};
 use crate::database::{Org, Row, Scope, Token};
-use crate::verb::Verb;
+use crate::verb::{OnReuse, Verb};
 
 impl Turn<'_> {
     fn exchange(&self) -> (Token, Token) {
@@ -77,16 +77,33 @@ impl Turn<'_> {
 
     /// What becomes of a token that nothing can make valid again.
     pub(crate) fn dead(&self, row: &Row, successor: Token) -> Option<Then> {
-        if row.rotated_to == Some(successor) {
-            Some(Then::Repeat)
-        } else if row.rotated_to.is_some() {
-            Some(self.after_reuse())
+        if row.rotated_to.is_some() {
+            Some(self.of_spent(row, successor))
         } else if row.revoked {
             Some(Then::Finish(Outcome::AlreadyRevoked))
         } else {
             let has_expired = self.database.has_expired(row) && !self.switches(row);
             has_expired.then_some(Then::Finish(Outcome::Expired))
         }
+    }
+
+    /// The same request again, or within the grace period another one for the same token.
+    fn of_spent(&self, row: &Row, successor: Token) -> Then {
+        if row.rotated_to == Some(successor) {
+            Then::Repeat
+        } else if !self.is_in_grace() {
+            self.after_reuse()
+        } else if self.has(Cure::GraceRepeats) {
+            Then::Repeat
+        } else {
+            Then::MintSibling
+        }
+    }
+
+    /// Until time passes.
+    fn is_in_grace(&self) -> bool {
+        let has_grace = matches!(self.verb, Verb::Redeem { on_reuse: OnReuse::SessionAfterGrace, .. });
+        has_grace && !self.database.time_has_passed
     }
 
     /// `SELECT … FOR UPDATE` of the presented token, if it is neither rotated nor revoked.
@@ -123,8 +140,7 @@ impl Turn<'_> {
             Some(row) if row.rotated_to.is_some() && matches!(self.verb, Verb::RotateInGuard { .. }) => {
                 Then::Finish(Outcome::Reused)
             }
-            Some(row) if row.rotated_to == Some(successor) => Then::Repeat,
-            Some(row) if row.rotated_to.is_some() => self.after_reuse(),
+            Some(row) if row.rotated_to.is_some() => self.of_spent(row, successor),
             Some(row) if row.revoked => Then::Finish(Outcome::AlreadyRevoked),
             _ => Then::Finish(Outcome::NotFound),
         };
@@ -153,18 +169,30 @@ impl Turn<'_> {
     /// The same request again: its successor is the answer while it is live. Locked FOR SHARE, here as if exclusively.
     pub(crate) fn lock_made(&mut self) {
         let (presented, successor) = self.exchange();
-        let find = |turn: &Self| turn.database.read(turn.me, successor).map(|row| row.token).into_iter().collect();
+        // Being rotated never changes; the row may be deleted.
+        let made = self.database.read(self.me, presented).and_then(|row| row.rotated_to).unwrap_or(successor);
+        let find = |turn: &Self| turn.database.read(turn.me, made).map(|row| row.token).into_iter().collect();
         if self.lock_rows(true, find, |_| true).is_none() {
             return;
         }
+        let answer = if made == successor { Outcome::Rotated } else { Outcome::Given(made) };
         let spent_is_revoked = self.database.read(self.me, presented).is_some_and(|row| row.revoked);
-        self.client.at = At::Commit(match self.database.read(self.me, successor) {
-            Some(made) if made.rotated_to.is_some() => self.after_reuse(),
+        self.client.at = At::Commit(match self.database.read(self.me, made) {
+            Some(made) if made.rotated_to.is_some() && self.has(Cure::GraceEndsWithUse) => self.after_reuse(),
+            Some(_) if made != successor && !self.is_in_grace() => self.after_reuse(),
             Some(made) if made.revoked || spent_is_revoked => Then::Finish(Outcome::AlreadyRevoked),
             Some(made) if self.database.has_expired(made) => Then::Finish(Outcome::Expired),
-            Some(_) => Then::Finish(Outcome::Rotated),
+            Some(_) => Then::Finish(answer),
             None => self.after_reuse(),
         });
+    }
+
+    pub(crate) fn insert_sibling(&mut self) {
+        let (presented, successor) = self.exchange();
+        if let Some(row) = self.database.read(self.me, presented).copied() {
+            self.database.insert(self.me, self.successor_of(&row, successor));
+        }
+        self.client.at = At::Commit(Then::Finish(Outcome::Rotated));
     }
 
     /// `FOR NO KEY UPDATE SKIP LOCKED`: whoever has shut the gate may be waiting for the token that is locked here.
@@ -236,43 +264,9 @@ impl Turn<'_> {
         self.client.at = At::Commit(Then::Finish(Outcome::Rotated));
     }
 
-    /// The password was right, at this moment; the token is asked for later.
-    pub(crate) fn authenticate(&mut self) {
-        self.client.authenticated_at = self.database.clock;
-        self.client.at = if self.has(Cure::LoginPassesGate) { At::PassGateToLogIn } else { At::InsertLogin };
-    }
-
     /// The first lock of a transaction may be waited for.
     pub(crate) fn pass_gate_and_go_on(&mut self, next: At) {
         self.database.lock_gate(self.me, self.gate());
         self.client.at = next;
-    }
-
-    pub(crate) fn insert_login(&mut self) {
-        let Verb::LogIn { token, session, user, org, told } = self.verb else { return };
-        let authenticated_at = told.then_some(self.client.authenticated_at);
-        let scopes = [Scope::User(user), Scope::Org(org), Scope::Member(user, org), Scope::Everybody];
-        let is_cut_off = authenticated_at.is_some_and(|since| self.database.is_cut_off(self.me, &scopes, since));
-        if is_cut_off && self.has(Cure::LoginJudged) {
-            self.client.at = At::Rollback(Then::Finish(Outcome::CutOff));
-            return;
-        }
-        let began_at = authenticated_at.filter(|_| self.has(Cure::SessionBeginsAtAuthentication));
-        let row = Row {
-            token,
-            user,
-            org,
-            session,
-            generation: 0,
-            session_started_at: began_at.unwrap_or(self.database.clock),
-            authenticated_at,
-            predecessor: None,
-            short_lived: false,
-            rotated_to: None,
-            revoked: false,
-            reused: false,
-        };
-        self.database.insert(self.me, row);
-        self.client.at = At::Commit(Then::Finish(Outcome::LoggedIn));
     }
 }

@@ -8,6 +8,8 @@ use crate::database::{Org, Row, Scope, Session, Token, User};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnReuse {
     Session,
+    /// But within the grace period, an unused successor is the answer to whoever presents its predecessor.
+    SessionAfterGrace,
     Chain,
     User,
 }
@@ -43,6 +45,13 @@ pub(crate) enum Verb {
         user: User,
         org: Org,
         told: bool,
+    },
+    /// Ends the user's other sessions: at most one is allowed.
+    LogInAlone {
+        token: Token,
+        session: Session,
+        user: User,
+        org: Org,
     },
     Revoke(Token),
     RevokeChain(Token),
@@ -88,12 +97,13 @@ impl Verb {
             | Self::RotateInGuard { .. }
             | Self::RotateMany { .. }
             | Self::LogIn { .. }
+            | Self::LogInAlone { .. }
             | Self::CleanUp => false,
             Self::Revoke(token) => row.token == token,
             Self::RevokeChain(start) | Self::Redeem { presented: start, on_reuse: OnReuse::Chain, .. } => {
                 initial(start).is_some_and(|start| row.session == start.session && row.generation >= start.generation)
             }
-            Self::Redeem { presented, on_reuse: OnReuse::Session, .. } => {
+            Self::Redeem { presented, on_reuse: OnReuse::Session | OnReuse::SessionAfterGrace, .. } => {
                 initial(presented).is_some_and(|start| row.session == start.session)
             }
             Self::Redeem { presented, on_reuse: OnReuse::User, .. } => {
@@ -110,7 +120,10 @@ impl Verb {
     /// Whose gate it passes or shuts, if it is that of one user.
     pub(crate) fn user(self, table: &[Row]) -> Option<User> {
         match self {
-            Self::LogIn { user, .. } | Self::RevokeUser { user, .. } | Self::RevokeMember(user, _) => Some(user),
+            Self::LogIn { user, .. }
+            | Self::LogInAlone { user, .. }
+            | Self::RevokeUser { user, .. }
+            | Self::RevokeMember(user, _) => Some(user),
             Self::Rotate { presented, .. } | Self::Redeem { presented, .. } => {
                 table.iter().find(|row| row.token == presented).map(|row| row.user)
             }
@@ -142,6 +155,7 @@ impl fmt::Debug for Verb {
             }
             Self::LogIn { token, user, org, told: true, .. } => write!(f, "log in {user:?} {org:?} {token:?}, told"),
             Self::LogIn { token, user, org, told: false, .. } => write!(f, "log in {user:?} {org:?} {token:?}"),
+            Self::LogInAlone { token, user, org, .. } => write!(f, "log in {user:?} {org:?} {token:?}, alone"),
             Self::Revoke(token) => write!(f, "revoke {token:?}"),
             Self::RevokeChain(token) => write!(f, "revoke chain {token:?}"),
             Self::RevokeSession(session) => write!(f, "revoke session {session:?}"),
