@@ -1,18 +1,22 @@
 //! How each verb is run, and what it answered.
 
+use std::sync::OnceLock;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_query;
 use diesel::sql_types::Uuid as SqlUuid;
 use refresh_tokens::{
-    Binding, BreachResponse, Error, NewRefreshToken, NewSession, OnReuse, Receipt, Redemption, RefreshToken,
-    RefreshTokenRepository, Refusal, Rotation, RotationRequest, Successor, TokenRevocation,
+    Binding, BreachResponse, Error, NewRefreshToken, NewSession, OnReuse, Receipt, Redemption, Refresh, RefreshToken,
+    RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation, RotationRequest, SessionLimit, SessionPolicy,
+    SessionService, Successor, TokenRevocation,
 };
 use refresh_tokens_support::doc::in_days;
 use refresh_tokens_support::reference;
 use uuid::Uuid;
 
-use crate::fixture::{A0, A2, B0, ORG, OTHER_ORG, SESSION_A, USER, hash_of};
+use crate::fixture::{A0, A2, B0, ORG, OTHER_ORG, SECRET_OF_A2, SESSION_A, USER, hash_of, peppers, renamed};
 use crate::verbs::Verb;
 
 /// What a verb answered, as the checks need it.
@@ -111,6 +115,11 @@ impl Verb {
             Self::RedeemLive => redemption(A2, tokens.redeem(&a2, &successor, by, OnReuse::RevokeSession)),
             Self::RedeemSpent => redemption(A0, tokens.redeem(&a0, &successor, by, OnReuse::RevokeSession)),
             Self::RedeemSpentUser => redemption(A0, tokens.redeem(&a0, &successor, by, OnReuse::RevokeUser)),
+            Self::Refresh => refreshed(service().refresh_on(&mut tokens, SECRET_OF_A2, by)),
+            Self::LoginAmongTwo => {
+                let limit = NewSession::default().limit(SessionLimit::end_oldest(2));
+                outcome(tokens.create(&login(limit)), |token| Outcome::LoggedIn(token.id))
+            }
             Self::Login => outcome(tokens.create(&login(NewSession::default())), |token| Outcome::LoggedIn(token.id)),
             Self::LoginAt => match tokens.create(&login(NewSession::default().authenticated_at(authenticated_at))) {
                 Err(Error::RevokedSinceLogin) => Outcome::LoginRefused,
@@ -182,7 +191,7 @@ fn outcome<T, E: std::fmt::Debug>(answer: Result<T, E>, told: impl FnOnce(T) -> 
 
 fn rotated(presented: Uuid, token: &RefreshToken) -> Outcome {
     let is_live = token.revoked_at.is_none() && token.rotated_to.is_none();
-    Outcome::Rotated { presented, successor: token.id, is_live }
+    Outcome::Rotated { presented, successor: renamed(token.id), is_live }
 }
 
 fn in_guard(tokens: &mut RefreshTokenRepository<'_>, successor: &Successor) -> Outcome {
@@ -197,6 +206,30 @@ fn rotation(presented: Uuid, answer: refresh_tokens::Result<Rotation>) -> Outcom
     outcome(answer, |rotation| match rotation {
         Rotation::Rotated(token) | Rotation::Repeated(token) => rotated(presented, &token),
         Rotation::Refused(refusal) => Outcome::Refused(refusal),
+    })
+}
+
+/// Its store is never asked for a connection: the verb runs on that of the schedule.
+fn service() -> &'static SessionService {
+    static SERVICE: OnceLock<SessionService> = OnceLock::new();
+    SERVICE.get_or_init(|| {
+        let pool = Pool::builder().min_idle(Some(0)).build_unchecked(ConnectionManager::new("postgres://nowhere"));
+        let store = RefreshTokenStore::from_pool(pool);
+        SessionService::new(store, peppers(), SessionPolicy::default()).unwrap()
+    })
+}
+
+fn refreshed(answer: refresh_tokens::Result<Refresh>) -> Outcome {
+    outcome(answer, |refresh| match refresh {
+        Refresh::Rotated(issued) | Refresh::Repeated(issued) => rotated(A2, &issued.token),
+        Refresh::Refused(Refusal::Revoked(mut token)) => {
+            token.id = renamed(token.id);
+            Outcome::Refused(Refusal::Revoked(token))
+        }
+        Refresh::Refused(refusal) => Outcome::Refused(refusal),
+        Refresh::Reused { response: BreachResponse::Given(receipt), .. } => Outcome::Responded(Some(receipt)),
+        Refresh::Reused { .. } => Outcome::Responded(None),
+        Refresh::Unrecognised(why) => Outcome::Failed { error: why.to_string() },
     })
 }
 

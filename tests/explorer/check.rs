@@ -6,7 +6,7 @@ use refresh_tokens::{Receipt, Refusal, TokenRevocation};
 use uuid::Uuid;
 
 use crate::act::{Outcome, SAME, newborn};
-use crate::fixture::{A2, Row, Rows, SESSION_A};
+use crate::fixture::{A2, Row, Rows, SESSION_A, USER};
 use crate::search::Run;
 use crate::verbs::Verb;
 
@@ -77,6 +77,7 @@ pub(crate) fn problems(run: &Run) -> Vec<String> {
     }
     one_live_token_per_session(run, &mut problems);
     single_use(run, &mut problems);
+    a_limit_is_exact(run, &mut problems);
     the_dead_stay_dead(run, &mut problems);
     for process in 0..run.verbs.len() {
         revocation_wins(run, process, &mut problems);
@@ -108,6 +109,18 @@ fn single_use(run: &Run, problems: &mut Vec<String>) {
         }
         if rows.get(presented).is_none_or(|row| row.rotated_to != Some(*successor)) || !rows.contains_key(successor) {
             problems.push(format!("invariant 2: {presented} was answered with {successor}, which the table denies"));
+        }
+    }
+}
+
+/// Where everybody who logs in obeys it: there are two sessions to begin with.
+fn a_limit_is_exact(run: &Run, problems: &mut Vec<String>) {
+    if run.verbs.iter().any(|verb| matches!(verb, Verb::Login | Verb::LoginAt)) {
+        return;
+    }
+    for (steps, _, rows) in &run.history {
+        if rows.values().filter(|row| row.user_id == USER && row.is_live()).count() > 2 {
+            problems.push(format!("the limit: there are more than two sessions after step {steps}"));
         }
     }
 }
@@ -151,7 +164,7 @@ fn revocation_wins(run: &Run, process: usize, problems: &mut Vec<String>) {
     // A login that does not say when it was authenticated, and was not over when the revocation was called.
     let may_stay = |row: &Row| {
         let by = (0..run.verbs.len()).find(|other| newborn(*other) == row.id);
-        by.is_some_and(|by| run.verbs[by] == Verb::Login && span(run, by).1 >= began)
+        by.is_some_and(|by| matches!(run.verbs[by], Verb::Login | Verb::LoginAmongTwo) && span(run, by).1 >= began)
     };
     for (steps, _, rows) in run.history.iter().filter(|(steps, ..)| *steps > ended) {
         for row in rows.values().filter(|row| row.is_live() && is_ended(row) && !may_stay(row)) {
@@ -188,7 +201,7 @@ fn told_by(
     change: &Change,
     must: &mut impl FnMut(bool, &str),
 ) -> Option<[usize; 5]> {
-    let rows = &run.history[run.history.len() - 1].2;
+    let (verb, rows) = (run.verbs[process], &run.history[run.history.len() - 1].2);
     let is_receipt = |receipt: &Receipt| change.receipt() == (receipt.tokens, receipt.live, receipt.sessions);
     Some(match outcome {
         Outcome::Rotated { presented, successor, is_live } => {
@@ -218,7 +231,9 @@ fn told_by(
         Outcome::Responded(None) => [0; 5],
         Outcome::LoggedIn(id) => {
             must(change.inserted == [*id], "it made another token");
-            [0, 0, 1, 0, 0]
+            let made_room = change.revoked.len();
+            must(made_room <= usize::from(verb == Verb::LoginAmongTwo), "it ended too many");
+            [made_room, 0, 1, 0, 0]
         }
         Outcome::LoginRefused => {
             must(has_begun(run, process, Verb::cuts_off), "nothing had been revoked");
@@ -260,9 +275,13 @@ fn was_live(run: &Run, process: usize, token: Uuid) -> bool {
     during.filter_map(|(_, _, rows)| rows.get(&token)).any(Row::is_live)
 }
 
-/// Whether the request for this successor was sent by another process, too.
+/// Whether the request for this successor was sent by another process, too; by its secret, the token that it is for.
 fn repeats(run: &Run, process: usize, successor: Uuid) -> bool {
     let others = || (0..run.verbs.len()).filter(|other| *other != process);
+    let made = |outcome: &Outcome| matches!(outcome, Outcome::Rotated { successor: made, .. } if *made == successor);
+    if run.verbs[process] == Verb::Refresh {
+        return others().any(|other| run.verbs[other] == Verb::Refresh && run.outcomes[other].iter().any(made));
+    }
     successor == SAME && run.verbs[process].sends_same() && others().any(|other| run.verbs[other].sends_same())
 }
 

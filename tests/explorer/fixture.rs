@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::TokenHash;
 use refresh_tokens::schema::refresh_tokens as tokens;
+use refresh_tokens::{Pepper, Peppers, TokenHash};
 use uuid::Uuid;
 
 pub(crate) const USER: Uuid = Uuid::from_u128(0x0001_0001);
@@ -27,9 +27,24 @@ pub(crate) const A2: Uuid = Uuid::from_u128(0x0004_00a2);
 pub(crate) const B0: Uuid = Uuid::from_u128(0x0004_00b0);
 const ELSE: Uuid = Uuid::from_u128(0x0004_00c0);
 
-/// Every token's hash follows from its id.
+/// Of the live token of session A; the secrets of the others are of no service.
+pub(crate) const SECRET_OF_A2: &str = "rtk1_00042_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8_58b1219b";
+
+pub(crate) fn peppers() -> Peppers {
+    Peppers::new(Pepper::new(42, &[0x0b; 32]).unwrap())
+}
+
+/// Every other token's hash follows from its id.
 pub(crate) fn hash_of(id: Uuid) -> TokenHash {
+    if id == A2 {
+        return peppers().hash(&SECRET_OF_A2.parse().unwrap()).unwrap();
+    }
     TokenHash::new(id.simple().to_string()).unwrap()
+}
+
+/// The service draws the ids of successors, anew in each run of a schedule; to the checks they are always the same.
+pub(crate) fn renamed(id: Uuid) -> Uuid {
+    if id.get_version_num() == 7 { Uuid::from_u128(0x0007_0000) } else { id }
 }
 
 /// A row as the checks see it.
@@ -107,5 +122,8 @@ pub(crate) fn rows(conn: &mut PgConnection) -> Rows {
         tokens::reused_at.is_not_null(),
     );
     let rows: Vec<Row> = tokens::table.select(columns).load(conn).unwrap();
-    rows.into_iter().map(|row| (row.id, row)).collect()
+    let rename = |row: Row| Row { id: renamed(row.id), rotated_to: row.rotated_to.map(renamed), ..row };
+    let renamed: Rows = rows.iter().cloned().map(rename).map(|row| (row.id, row)).collect();
+    assert_eq!(renamed.len(), rows.len(), "a token was given two successors: {rows:?}");
+    renamed
 }

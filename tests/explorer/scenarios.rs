@@ -36,7 +36,7 @@ const FLAWED: [(&[Verb], Expected); 5] = [
     (&[Verb::RotateInGuard, Verb::Revoke, Verb::UntilUnchanged], SURVIVOR),
 ];
 
-const TRIPLES: [[Verb; 3]; 26] = [
+const TRIPLES: [[Verb; 3]; 33] = [
     [Verb::Rotate, Verb::Rotate, Verb::Session],
     [Verb::Rotate, Verb::User, Verb::User],
     [Verb::LoginAt, Verb::User, Verb::Rotate],
@@ -63,6 +63,13 @@ const TRIPLES: [[Verb; 3]; 26] = [
     [Verb::HostRotateMany, Verb::RotateMany, Verb::ExceptB],
     [Verb::HostRotateMany, Verb::HostRotateManyReversed, Verb::User],
     [Verb::HostRotateManyReversed, Verb::RedeemSpent, Verb::Rotate],
+    [Verb::Refresh, Verb::Refresh, Verb::Session],
+    [Verb::Refresh, Verb::Refresh, Verb::Rotate],
+    [Verb::Refresh, Verb::Refresh, Verb::EndSession],
+    [Verb::Refresh, Verb::Refresh, Verb::RedeemSpent],
+    [Verb::Refresh, Verb::Refresh, Verb::Revoke],
+    [Verb::LoginAmongTwo, Verb::LoginAmongTwo, Verb::Refresh],
+    [Verb::LoginAmongTwo, Verb::User, Verb::Rotate],
 ];
 
 /// Batches in a transaction of the host's wait for locks while they hold some.

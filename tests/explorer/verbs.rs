@@ -23,7 +23,11 @@ pub(crate) enum Verb {
     RedeemSpent,
     /// Its breach response is for the user.
     RedeemSpentUser,
+    /// By the secret, and the service: within the grace period, who comes second gets what the first one made.
+    Refresh,
     Login,
+    /// At most two sessions: the oldest makes room.
+    LoginAmongTwo,
     /// It says that the user was authenticated before the schedule began.
     LoginAt,
     Revoke,
@@ -57,7 +61,7 @@ pub(crate) enum Verb {
     UntilUnchanged,
 }
 
-pub(crate) const WRITING: [Verb; 26] = [
+pub(crate) const WRITING: [Verb; 28] = [
     Verb::Rotate,
     Verb::RotateSame,
     Verb::RotateInGuard,
@@ -66,7 +70,9 @@ pub(crate) const WRITING: [Verb; 26] = [
     Verb::RedeemLive,
     Verb::RedeemSpent,
     Verb::RedeemSpentUser,
+    Verb::Refresh,
     Verb::Login,
+    Verb::LoginAmongTwo,
     Verb::LoginAt,
     Verb::Revoke,
     Verb::RevokeByHash,
@@ -102,7 +108,9 @@ impl Verb {
             Self::RedeemLive => "redeem_live",
             Self::RedeemSpent => "redeem_spent",
             Self::RedeemSpentUser => "redeem_spent_revoke_user",
+            Self::Refresh => "service_refresh",
             Self::Login => "create",
+            Self::LoginAmongTwo => "create_with_limit",
             Self::LoginAt => "create_with_instant",
             Self::Revoke => "revoke",
             Self::RevokeByHash => "revoke_by_hash",
@@ -136,6 +144,7 @@ impl Verb {
             | Self::Chain
             | Self::ChainOfLive
             | Self::RedeemLive
+            | Self::Refresh
             | Self::RedeemSpent
             | Self::ReferenceChain
             | Self::UntilUnchanged => row.session_id == SESSION_A,
@@ -154,6 +163,7 @@ impl Verb {
     pub(crate) fn may_end(self, row: &Row) -> bool {
         match self {
             Self::EndSession | Self::Org | Self::Everyone => self.ends(row) && row.is_live(),
+            Self::LoginAmongTwo => row.user_id == USER && row.is_live(),
             Self::ChainOfLive => self.ends(row) && ![A0, A1].contains(&row.id),
             Self::ExceptA => row.user_id == USER && !(row.is_live() && row.session_id == SESSION_A),
             Self::ExceptB => row.user_id == USER && !(row.is_live() && row.session_id == SESSION_B),
