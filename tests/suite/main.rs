@@ -21,6 +21,7 @@ mod plans;
 mod redeem;
 mod reference;
 mod revocations;
+mod secret_storm;
 mod secrets;
 mod service;
 mod session_limits;
