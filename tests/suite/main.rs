@@ -28,4 +28,5 @@ mod session_limits;
 mod sessions;
 mod store;
 mod storm;
+mod threats;
 mod verbs;
