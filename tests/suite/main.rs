@@ -22,6 +22,7 @@ mod redeem;
 mod reference;
 mod revocations;
 mod secret_storm;
+mod secret_text;
 mod secrets;
 mod service;
 mod session_limits;
