@@ -141,6 +141,8 @@ pub(crate) enum OfUser {
     InOrg(Uuid),
     /// All but the live token of the session that this one belongs to.
     Except(Uuid),
+    /// All but those of this session.
+    ExceptSession(Uuid),
 }
 
 pub(crate) fn revoke_user(
@@ -159,10 +161,9 @@ pub(crate) fn user_passes(
     which: OfUser,
     reason: RevokedReason,
 ) -> Result<Receipt> {
-    let (cutoff, org_id, keep) = match which {
-        OfUser::All => (Cutoff::User(user_id), None, None),
-        OfUser::InOrg(org_id) => (Cutoff::Member { user_id, org_id }, Some(org_id), None),
-        OfUser::Except(keep) => (Cutoff::User(user_id), None, Some(keep)),
+    let (cutoff, org_id) = match which {
+        OfUser::InOrg(org_id) => (Cutoff::Member { user_id, org_id }, Some(org_id)),
+        _ => (Cutoff::User(user_id), None),
     };
     gate::shut(conn, user_id)?;
     // Rows of nobody, which only other software writes: the nil UUID would cut off everybody.
@@ -170,9 +171,14 @@ pub(crate) fn user_passes(
         gate::cut_off(conn, cutoff)?;
     }
     // Read once, like the start of a chain.
-    let keep_session: Option<Uuid> = match keep {
-        Some(id) => refresh_tokens::table.find(id).select(refresh_tokens::session_id).first(conn).optional()?,
-        None => None,
+    let (keep, keep_session): (_, Option<Uuid>) = match which {
+        OfUser::Except(id) => {
+            let session_id =
+                refresh_tokens::table.find(id).select(refresh_tokens::session_id).first(conn).optional()?;
+            (Some(id), session_id)
+        }
+        OfUser::ExceptSession(session_id) => (None, Some(session_id)),
+        OfUser::All | OfUser::InOrg(_) => (None, None),
     };
     repeat_until_none_is_seen(|| {
         sql_query(concat!(include_str!("sql/seen_of_user.sql"), include_str!("sql/revoke_seen.sql")))

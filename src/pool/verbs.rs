@@ -77,6 +77,8 @@ pooled_verbs! {
         "assert_eq!(store.revoke_all_for_user(token.user_id)?.live, 1);";
     revoke_all_for_user_except(user_id: Uuid, keep_token_id: Uuid) -> Receipt,
         "assert_eq!(store.revoke_all_for_user_except(token.user_id, token.id)?.tokens, 0);";
+    revoke_all_for_user_except_session(user_id: Uuid, session_id: Uuid) -> Receipt,
+        "assert_eq!(store.revoke_all_for_user_except_session(token.user_id, token.session_id)?.tokens, 0);";
     revoke_all_for_user_in_org(user_id: Uuid, org_id: Uuid) -> Receipt,
         "assert_eq!(store.revoke_all_for_user_in_org(token.user_id, token.active_org_id)?.live, 1);";
     get_active_tokens_for_user(user_id: Uuid) -> Vec<RefreshToken>,

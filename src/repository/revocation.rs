@@ -180,6 +180,39 @@ impl RefreshTokenRepository<'_> {
         revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
     }
 
+    /// Revokes every token of a user but those of one session: log out all other devices, by a session's id.
+    ///
+    /// The session is kept as it is, so that an answer which it has just lost can still be given again. A session that is not the
+    /// user's keeps nothing. Logins are cut off as by [`revoke_all_for_user`](Self::revoke_all_for_user).
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_token_chain`](Self::revoke_token_chain).
+    ///
+    /// # Locking
+    ///
+    /// As [`revoke_all_for_user`](Self::revoke_all_for_user), without the session that is kept.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let mut conn = connection();
+    /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
+    /// # use refresh_tokens::NewRefreshToken;
+    /// let here = tokens.create(&new_token())?;
+    /// tokens.create(&NewRefreshToken { user_id: here.user_id, ..new_token() })?;
+    /// assert_eq!(tokens.revoke_all_for_user_except_session(here.user_id, here.session_id)?.sessions, 1);
+    /// assert_eq!(tokens.get_active_tokens_for_user(here.user_id)?, [here]);
+    /// # Ok::<(), refresh_tokens::Error>(())
+    /// ```
+    pub fn revoke_all_for_user_except_session(&mut self, user_id: Uuid, session_id: Uuid) -> Result<Receipt> {
+        not_nil("user_id", user_id)?;
+        not_nil("session_id", session_id)?;
+        let which = OfUser::ExceptSession(session_id);
+        revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+    }
+
     /// Revokes every token that a user has for one organisation: a member leaves.
     ///
     /// Whatever runs beside it, once it is committed no token of the user for that organisation, and none that was

@@ -40,7 +40,7 @@ impl SessionService {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] if the binding names a nil UUID.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if the binding names a nil UUID.
     ///
     /// # Example
     ///
@@ -120,17 +120,17 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_session_of(&self, user_id: Uuid, session_id: Uuid) -> Result<Receipt> {
-        match self.newest_token(user_id, session_id)? {
-            Some(_) => self.store.because(RevokedReason::LoggedOut).end_session(session_id),
-            None => Ok(Receipt::default()),
+        if !self.is_session_of(user_id, session_id)? {
+            return Ok(Receipt::default());
         }
+        self.store.because(RevokedReason::LoggedOut).end_session(session_id)
     }
 
     /// Ends all sessions of a user but this one: "log out my other devices".
     ///
     /// `None`, and nothing is ended, where no session of the user has this id. Logins of the user that were
     /// authenticated before are refused, as after
-    /// [`revoke_all_for_user_except`](crate::RefreshTokenRepository::revoke_all_for_user_except).
+    /// [`revoke_all_for_user_except_session`](crate::RefreshTokenRepository::revoke_all_for_user_except_session).
     ///
     /// # Errors
     ///
@@ -156,8 +156,10 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_other_sessions(&self, user_id: Uuid, session_id: Uuid) -> Result<Option<Receipt>> {
-        let Some(keep) = self.newest_token(user_id, session_id)? else { return Ok(None) };
-        self.store.because(RevokedReason::LoggedOut).revoke_all_for_user_except(user_id, keep).map(Some)
+        if !self.is_session_of(user_id, session_id)? {
+            return Ok(None);
+        }
+        self.store.because(RevokedReason::LoggedOut).revoke_all_for_user_except_session(user_id, session_id).map(Some)
     }
 
     /// Ends all sessions of a user: "log out everywhere".
@@ -219,16 +221,12 @@ impl SessionService {
     }
 
     /// Whose a session is never changes, so that what is done afterwards cannot meet somebody else's.
-    fn newest_token(&self, user_id: Uuid, session_id: Uuid) -> Result<Option<Uuid>> {
+    fn is_session_of(&self, user_id: Uuid, session_id: Uuid) -> Result<bool> {
         self.store.with(|tokens| {
-            let newest = refresh_tokens::table
+            let of_both = refresh_tokens::table
                 .filter(refresh_tokens::session_id.eq(session_id))
-                .filter(refresh_tokens::user_id.eq(user_id))
-                .order(refresh_tokens::generation.desc())
-                .select(refresh_tokens::id)
-                .first(tokens.connection())
-                .optional()?;
-            Ok(newest)
+                .filter(refresh_tokens::user_id.eq(user_id));
+            Ok(diesel::select(diesel::dsl::exists(of_both)).get_result(tokens.connection())?)
         })
     }
 }

@@ -1,6 +1,7 @@
 -- seen_of_user: the unrevoked rows of a user ($2), in one organisation ($5) if one is named. revoke_seen.sql goes on.
 -- $3 and $4 name a token to keep and its session, if one is to be kept: that token while it has no successor, and then
--- its session as it is, so that a rotation of it whose answer was lost can still be sent again.
+-- its session as it is, so that a rotation of it whose answer was lost can still be sent again. A session without a token
+-- is kept as it is.
 WITH seen AS MATERIALIZED (
     SELECT refresh_tokens.id
     FROM refresh_tokens

@@ -255,8 +255,8 @@ fn the_grace_period_beside_the_successors_first_use() {
 /// The sessions to end are two, and others are about to begin.
 #[test]
 fn logins_that_make_room() {
-    let mut checked = Checked::default();
     const OF_S1: Token = Token(5);
+    let mut checked = Checked::default();
     let table = [chain(&[]), session(S1, ALICE, THERE, &[OF_S1])].concat();
     for third in [short_verbs(2), vec![rotate(2, OF_S1)], WALKS.to_vec()].concat() {
         checked.check(&table, &[log_in_alone(0), rotate(1, T1), third]);

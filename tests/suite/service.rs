@@ -164,6 +164,8 @@ fn a_user_ends_their_own_sessions_and_nobody_elses() {
     let later = refreshed(&service, &here);
     let ended = service.end_other_sessions(alice, here.token.session_id).unwrap().unwrap();
     assert_eq!((ended.sessions, live(alice)), (1, 1));
+    // Also where the answer that made the newest token was lost: it is given again.
+    assert_eq!(service.refresh(here.secret.expose(), Binding::ANY).unwrap().as_str(), "repeated");
     assert!(service.look_up(tablet.secret.expose(), Binding::ANY).unwrap().is_none());
     assert!(service.look_up(later.secret.expose(), Binding::user(alice)).unwrap().is_some());
     assert_eq!(service.end_all_sessions(alice).unwrap().sessions, 1);
