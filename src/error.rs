@@ -156,6 +156,19 @@ pub enum Error {
     #[error("table refresh_tokens is not as this version needs it: {}", .0.join("; "))]
     SchemaMismatch(Vec<String>),
 
+    /// Tokens were to be archived, and the archive has no partition for this month; they stay where they are.
+    #[error(
+        "refresh_tokens_archive has no partition for this month: call prepare_archive, ahead of time and as the table's owner"
+    )]
+    ArchiveNotPrepared,
+
+    /// A thread could not be started; nothing runs.
+    #[error("the operating system gave no thread: {message}")]
+    NoThread {
+        /// What it said.
+        message: String,
+    },
+
     /// A migration could not be applied or reverted; the database is as before.
     #[error("migration failed and was rolled back: {message}")]
     Migration {
@@ -244,6 +257,8 @@ impl Error {
     /// True for [`ConnectionLost`](Self::ConnectionLost) alone. Every other error means that the verb changed
     /// nothing, but for those that go step by step: of
     /// [`cleanup_expired`](crate::RefreshTokenRepository::cleanup_expired),
+    /// [`cleanup`](crate::RefreshTokenRepository::cleanup),
+    /// [`drop_archived_before`](crate::RefreshTokenRepository::drop_archived_before),
     /// [`revoke_all_for_org`](crate::RefreshTokenRepository::revoke_all_for_org) and
     /// [`revoke_all_for_everyone`](crate::RefreshTokenRepository::revoke_all_for_everyone) the earlier steps stay.
     ///
@@ -302,6 +317,7 @@ fn from_message(message: &str) -> Error {
         "canceling statement due to statement timeout" => Error::Busy(Wait::Statement),
         "deadlock detected" => Error::Conflict,
         _ if message.starts_with("could not obtain lock on ") => Error::Busy(Wait::Lock),
+        _ if message.starts_with("no partition of relation \"refresh_tokens_archive\"") => Error::ArchiveNotPrepared,
         _ if is_missing_schema(message) => Error::SchemaMissing,
         _ => Error::Database { message: message.to_owned() },
     }
@@ -309,7 +325,7 @@ fn from_message(message: &str) -> Error {
 
 fn is_missing_schema(message: &str) -> bool {
     message.ends_with(" does not exist")
-        && (["refresh_tokens", "refresh_token_gates", "refresh_token_cutoffs"]
+        && (["refresh_tokens", "refresh_token_gates", "refresh_token_cutoffs", "refresh_tokens_archive"]
             .iter()
             .any(|table| message.starts_with(&format!("relation \"{table}\"")))
             || message.starts_with("column refresh_tokens.")

@@ -62,6 +62,28 @@ pub enum InvalidInput {
         field: &'static str,
     },
 
+    /// A time for which rows are to be kept is too short, or longer than a hundred years.
+    #[error("{field} is not between {least_seconds} seconds and 36500 days")]
+    RetentionOutOfRange {
+        /// The argument's name.
+        field: &'static str,
+        /// The shortest time that is accepted, in seconds.
+        least_seconds: i64,
+    },
+
+    /// The instant by which archived tokens are to be dropped lies ahead of the database's clock.
+    #[error("what is archived in the future cannot be dropped yet: pass an instant of the past")]
+    ArchiveCutInFuture,
+
+    /// A number of months to prepare the archive for is above the limit.
+    #[error("{months} months ahead is more than {max}")]
+    TooManyMonthsAhead {
+        /// The number given.
+        months: u32,
+        /// The limit.
+        max: u32,
+    },
+
     /// The instant of a login's authentication lies ahead of the database's clock, so that it could outrun a revocation.
     #[error("session.authenticated_at is in the future of the database's clock: take it with now()")]
     AuthenticatedInFuture,
@@ -122,6 +144,13 @@ pub(crate) fn lifetime_in_range(field: &'static str, lifetime: TimeDelta) -> Res
         return Ok(());
     }
     Err(InvalidInput::LifetimeOutOfRange { field })
+}
+
+pub(crate) fn retention_in_range(field: &'static str, keep: TimeDelta, least: TimeDelta) -> Result<(), InvalidInput> {
+    if (least..=MAX_LIFETIME).contains(&keep) {
+        return Ok(());
+    }
+    Err(InvalidInput::RetentionOutOfRange { field, least_seconds: least.num_seconds() })
 }
 
 /// The most days that clean-up accepts: a hundred years.

@@ -62,13 +62,20 @@ pub(crate) fn read_committed_in<T>(
     conn: &mut PgConnection,
     work: impl FnOnce(&mut PgConnection, Scope) -> Result<T>,
 ) -> Result<T> {
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+    in_any_isolation(conn, |conn, scope| {
         if scope == Scope::Host {
             sees_what_is_committed(conn)?;
         }
         work(conn, scope)
-    });
-    outcome.map_err(Failure::into_error)
+    })
+}
+
+/// [`transaction`] in READ COMMITTED, or in whatever the host's has, for work that is right in any.
+pub(crate) fn in_any_isolation<T>(
+    conn: &mut PgConnection,
+    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T>,
+) -> Result<T> {
+    transaction(conn, Isolation::ReadCommitted, work).map_err(Failure::into_error)
 }
 
 /// Refuses a transaction above READ COMMITTED.

@@ -9,6 +9,7 @@ mod input;
 mod instant;
 mod isolation;
 mod issuance;
+mod janitor;
 mod login;
 mod migrations;
 mod models;
@@ -57,6 +58,7 @@ pub use binding::Binding;
 pub use error::{Error, Result, Wait};
 pub use group::{GroupConfig, GroupRotator};
 pub use input::{InvalidInput, MAX_EXPIRY};
+pub use janitor::{Janitor, JanitorConfig, JanitorStatistics};
 pub use login::{NewRefreshToken, NewSession, SessionLimit};
 pub use migrations::{migrate, revert, verify};
 pub use models::{RefreshToken, TokenState};
@@ -67,6 +69,9 @@ pub use pool::{RefreshTokenStore, StoreConfig};
 pub use receipt::{Receipt, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
 pub use repository::RefreshTokenRepository;
+pub use retention::{
+    ArchivePartition, CleanupBudget, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog, RetentionPolicy,
+};
 pub use reuse::ReuseKind;
 pub use revoked_reason::RevokedReason;
 #[cfg(feature = "secrets")]

@@ -12,7 +12,7 @@ use diesel::sql_types::{Bool, Integer, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use crate::error::{Error, Result};
-use crate::isolation::{Failure, Isolation, transaction};
+use crate::isolation::in_any_isolation;
 
 /// Private: given to Diesel's own harness it would end up in the host's ledger.
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -59,7 +59,7 @@ diesel::table! {
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
+    in_any_isolation(conn, |conn, _| {
         open_ledger(conn)?;
         let applied = applied_versions(conn)?;
         let adopts = applied.is_empty() && adopts(conn)?;
@@ -80,8 +80,7 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
             no_problems(conn, Step::Migrated)?;
         }
         Ok(names)
-    });
-    outcome.map_err(Failure::into_error)
+    })
 }
 
 /// Takes back all that [`migrate`] did, dropping the table **and every token in it**; returns the names of the
@@ -110,7 +109,7 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
 /// # Ok::<(), Error>(())
 /// ```
 pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
+    in_any_isolation(conn, |conn, _| {
         open_ledger(conn)?;
         if select(exists(refresh_tokens_migrations::table.filter(refresh_tokens_migrations::adopted)))
             .get_result(conn)?
@@ -133,8 +132,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
         }
         sql_query("DROP TABLE refresh_tokens_migrations").execute(conn)?;
         Ok(names)
-    });
-    outcome.map_err(Failure::into_error)
+    })
 }
 
 /// Checks that the table, its columns, constraints, indexes and trigger are as this version needs them.

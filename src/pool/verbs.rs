@@ -1,5 +1,7 @@
 //! Every verb of the repository, on the store.
 
+use std::ops::ControlFlow;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -12,6 +14,7 @@ use crate::outcome::Rotation;
 use crate::pool::RefreshTokenStore;
 use crate::receipt::{Receipt, TokenRevocation};
 use crate::redemption::{OnReuse, Redemption};
+use crate::retention::{ArchivePartition, CleanupBudget, CleanupReport, RetentionBacklog, RetentionPolicy};
 use crate::sessions::{SessionPage, SessionQuery};
 use crate::successor::Successor;
 use crate::token_hash::TokenHash;
@@ -131,4 +134,18 @@ pooled_verbs! {
         "assert_eq!(store.revoke_all_for_everyone()?.live, 1);";
     cleanup_expired(older_than_days: i32) -> usize,
         "assert_eq!(store.cleanup_expired(30)?, 0);";
+    cleanup(policy: &RetentionPolicy, budget: &CleanupBudget) -> CleanupReport,
+        "# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.cleanup(&RetentionPolicy::default(), &CleanupBudget::default())?;\nassert_eq!(report.tokens(), 0);";
+    cleanup_with(policy: &RetentionPolicy, budget: &CleanupBudget, progress: impl FnMut(&CleanupReport) -> ControlFlow<()>) -> CleanupReport,
+        "# use std::ops::ControlFlow;\n# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.cleanup_with(&RetentionPolicy::default(), &CleanupBudget::default(), |_| ControlFlow::Continue(()))?;\nassert_eq!(report.batches, 1);";
+    preview_cleanup(policy: &RetentionPolicy, budget: &CleanupBudget) -> CleanupReport,
+        "# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.preview_cleanup(&RetentionPolicy::default(), &CleanupBudget::default())?;\nassert_eq!(report.tokens(), 0);";
+    retention_backlog(policy: &RetentionPolicy) -> RetentionBacklog,
+        "assert_eq!(store.retention_backlog(&refresh_tokens::RetentionPolicy::default())?.expired_counted, 0);";
+    prepare_archive(months_ahead: u32) -> Vec<String>,
+        "assert_eq!(store.prepare_archive(0)?.len(), 1);";
+    archive_partitions() -> Vec<ArchivePartition>,
+        "assert!(store.archive_partitions()?.is_empty());";
+    drop_archived_before(instant: DateTime<Utc>) -> Vec<ArchivePartition>,
+        "assert!(store.drop_archived_before(token.created_at)?.is_empty());";
 }

@@ -20,6 +20,7 @@ mod model;
 mod plans;
 mod redeem;
 mod reference;
+mod retention;
 mod revocations;
 mod secret_storm;
 mod secret_text;

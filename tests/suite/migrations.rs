@@ -15,12 +15,21 @@ use uuid::Uuid;
 use crate::adoption::REFERENCE_TABLE;
 use crate::common::{chain, new_hash, row};
 
-pub(crate) const NAMES: [&str; 3] =
-    ["2026-11-23-000001_refresh_tokens", "2026-11-23-000002_adopted_rotations", "2026-11-23-000003_login_cutoffs"];
+pub(crate) const NAMES: [&str; 4] = [
+    "2026-11-23-000001_refresh_tokens",
+    "2026-11-23-000002_adopted_rotations",
+    "2026-11-23-000003_login_cutoffs",
+    "2026-11-25-000004_archive",
+];
 
 /// What they make, and the ledger.
-const TABLES: [&str; 4] =
-    ["refresh_token_cutoffs", "refresh_token_gates", "refresh_tokens", "refresh_tokens_migrations"];
+const TABLES: [&str; 5] = [
+    "refresh_token_cutoffs",
+    "refresh_token_gates",
+    "refresh_tokens",
+    "refresh_tokens_archive",
+    "refresh_tokens_migrations",
+];
 
 pub(crate) fn tables(conn: &mut PgConnection) -> Vec<String> {
     #[derive(QueryableByName)]
@@ -53,7 +62,7 @@ fn up_down_and_up_again() {
         assert_eq!(verify(&mut conn), Ok(()));
         assert_eq!(tables(&mut conn), TABLES);
         let reverted = revert(&mut conn).unwrap();
-        assert_eq!(reverted, [NAMES[2], NAMES[1], NAMES[0]]);
+        assert_eq!(reverted, NAMES.map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
         assert_eq!(tables(&mut conn), [""; 0]);
     }
 }

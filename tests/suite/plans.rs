@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use chrono::TimeDelta;
 use diesel::connection::{Connection, InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Text};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, OnReuse, RefreshToken, RefreshTokenRepository, Rotation,
-    RotationRequest, SessionQuery, Successor,
+    Binding, CleanupBudget, Error, NewRefreshToken, NewSession, OnReuse, RefreshToken, RefreshTokenRepository,
+    RetentionPolicy, Rotation, RotationRequest, SessionQuery, Successor,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
@@ -29,6 +30,7 @@ fn filled() -> Database {
          ANALYZE refresh_tokens",
     )
     .expect("the table can be filled");
+    RefreshTokenRepository::new(&mut conn).prepare_archive(0).expect("the role owns the archive");
     database
 }
 
@@ -50,7 +52,7 @@ mod sql {
 
 type Verb = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<(), Error>;
 
-const VERBS: [(&str, Verb); 26] = [
+const VERBS: [(&str, Verb); 29] = [
     ("create", |tokens, _| tokens.create(&new_token()).map(drop)),
     ("get_by_hash", |tokens, token| tokens.get_by_hash(&token.token_hash).map(drop)),
     ("get_valid_by_hash", |tokens, token| tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).map(drop)),
@@ -110,7 +112,14 @@ const VERBS: [(&str, Verb); 26] = [
     }),
     ("get_active_tokens_for_user", |tokens, token| tokens.get_active_tokens_for_user(token.user_id).map(drop)),
     ("cleanup_expired", |tokens, _| tokens.cleanup_expired(30).map(drop)),
+    ("cleanup", |tokens, _| tokens.cleanup(&retention(), &CleanupBudget::default()).map(drop)),
+    ("cleanup, archiving", |tokens, _| tokens.cleanup(&retention().archive(), &CleanupBudget::default()).map(drop)),
+    ("preview_cleanup", |tokens, _| tokens.preview_cleanup(&retention(), &CleanupBudget::default()).map(drop)),
 ];
+
+fn retention() -> RetentionPolicy {
+    RetentionPolicy::default().rotated_for(TimeDelta::days(7)).longest_lifetime(TimeDelta::days(30))
+}
 
 /// Good requests and bad ones, one of which has the id of another token.
 fn batch(tokens: &mut RefreshTokenRepository<'_>, taken: &RefreshToken) -> Result<Vec<RotationRequest>, Error> {
@@ -219,11 +228,16 @@ fn flaw_10_clean_up_cannot_use_its_index() {
     let plan = generic_plan(&mut conn, of_reference);
     assert!(plan.contains("Seq Scan on refresh_tokens"), "{plan}");
 
-    let ours = include_str!("../../src/sql/cleanup_expired.sql");
+    let ours = concat!(
+        include_str!("../../src/sql/retention_span.sql"),
+        include_str!("../../src/sql/retention_due.sql"),
+        include_str!("../../src/sql/retention_delete.sql"),
+        include_str!("../../src/sql/retention_taken.sql")
+    );
     let plan = generic_plan(&mut conn, ours);
     assert!(plan.contains("Index Scan using refresh_tokens_expires_at_idx"), "{plan}");
     // As a condition and not a filter: it reads what has expired, and stops.
-    assert!(plan.contains("Index Cond: ((expires_at < (statement_timestamp() "), "{plan}");
+    assert!(plan.contains("Index Cond: ((expires_at >= $4) AND (expires_at <= GREATEST("), "{plan}");
     assert!(!plan.contains("Seq Scan"), "{plan}");
 }
 

@@ -1,0 +1,68 @@
+//! What there is to clean up, without a scan.
+
+use chrono::TimeDelta;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::BigInt;
+use refresh_tokens::{CleanupBudget, RefreshTokenRepository, RetentionBacklog, RetentionPolicy};
+use refresh_tokens_support::doc::connection;
+
+use super::policy;
+use super::rows::expired_rows;
+
+#[test]
+fn a_backlog_is_counted_up_to_a_bound_and_estimated_beyond() {
+    let mut conn = connection();
+    conn.batch_execute(
+        "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to, rotated_at, revoked_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), 'h' || n, gen_random_uuid(),
+             now() + CASE WHEN n <= 12000 THEN interval '-40 days' ELSE interval '20 days' END,
+             CASE WHEN n BETWEEN 12001 AND 18000 THEN gen_random_uuid() END,
+             CASE WHEN n BETWEEN 12001 AND 18000 THEN now() - interval '8 days' END,
+             CASE WHEN n BETWEEN 18001 AND 22000 THEN now() - interval '4 days' END
+         FROM generate_series(1, 30000) n",
+    )
+    .unwrap();
+    conn.batch_execute("VACUUM ANALYZE refresh_tokens").unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let backlog = tokens.retention_backlog(&policy()).unwrap();
+    assert_eq!(backlog.expired_counted, RetentionBacklog::MAX_COUNTED);
+    let is_near = |estimate: u64, rows: u64| estimate.abs_diff(rows) < rows / 3;
+    assert!(is_near(backlog.expired_estimate, 12_000), "{backlog:?}");
+    // The planner takes what happened to a token and when it expires for independent.
+    assert!(backlog.rotated_estimate > 1_000 && backlog.rotated_estimate <= 6_500, "{backlog:?}");
+    assert!(backlog.revoked_estimate > 500 && backlog.revoked_estimate <= 4_500, "{backlog:?}");
+    assert_eq!(backlog.table_rows, 30_000);
+    assert!(backlog.table_bytes > 1_000_000 && backlog.index_bytes > 1_000_000, "{backlog:?}");
+    let ten_days = TimeDelta::days(10);
+    assert!(backlog.behind >= ten_days && backlog.behind < ten_days + TimeDelta::hours(1), "{backlog:?}");
+
+    let expired_alone = RetentionPolicy::default();
+    let backlog = tokens.retention_backlog(&expired_alone).unwrap();
+    assert_eq!((backlog.rotated_estimate, backlog.revoked_estimate), (0, 0));
+    tokens.cleanup(&policy(), &CleanupBudget::default()).unwrap();
+    let backlog = tokens.retention_backlog(&policy()).unwrap();
+    assert_eq!((backlog.expired_counted, backlog.behind), (0, TimeDelta::zero()));
+}
+
+#[test]
+fn a_backlog_is_found_without_a_scan_of_the_table() {
+    #[derive(QueryableByName)]
+    struct Scans {
+        #[diesel(sql_type = BigInt)]
+        scans: i64,
+    }
+    let mut conn = connection();
+    expired_rows(&mut conn, 20_000);
+    conn.batch_execute("ANALYZE refresh_tokens").unwrap();
+    conn.transaction(|conn| {
+        RefreshTokenRepository::new(conn).retention_backlog(&policy()).unwrap();
+        let scans = "SELECT seq_scan AS scans FROM pg_stat_xact_user_tables
+            WHERE relname = 'refresh_tokens' AND schemaname = current_schema()";
+        let Scans { scans } = sql_query(scans).get_result(conn)?;
+        assert_eq!(scans, 0);
+        QueryResult::Ok(())
+    })
+    .unwrap();
+}
