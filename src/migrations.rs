@@ -179,7 +179,9 @@ fn no_problems(conn: &mut PgConnection, step: Step) -> Result<()> {
         #[diesel(sql_type = Text)]
         problem: String,
     }
-    let rows: Vec<Row> = sql_query(include_str!("sql/verify.sql")).bind::<Integer, _>(step as i32).load(conn)?;
+    let rows: Vec<Row> = sql_query(concat!(include_str!("sql/indexes.sql"), include_str!("sql/verify.sql")))
+        .bind::<Integer, _>(step as i32)
+        .load(conn)?;
     if rows.is_empty() {
         return Ok(());
     }

@@ -1,9 +1,6 @@
--- verify: one row for each thing about the table that is not as this version needs it.
+-- verify: after indexes.sql, one row for each thing about the table that is not as this version needs it.
 -- $1 asks for how much: 0, what a table must have to be adopted; 1, all that the migrations make.
-WITH found AS (
-    SELECT to_regclass('refresh_tokens') AS oid
-),
-needed_column (step, name, type, not_null, has_default) AS (
+, needed_column (step, name, type, not_null, has_default) AS (
     VALUES
         (0, 'id', 'uuid', true, false),
         (0, 'user_id', 'uuid', true, false),
@@ -37,18 +34,6 @@ actual_constraint AS (
     SELECT conname AS name, contype, confrelid, pg_get_constraintdef(pg_constraint.oid) AS definition
     FROM pg_constraint, found
     WHERE conrelid = found.oid
-),
-needed_index (name, columns) AS (
-    VALUES ('user_id', '{user_id}'::text[]), ('session_id', '{session_id,generation}'), ('expires_at', '{expires_at}')
-),
-actual_index AS (
-    SELECT ARRAY(
-        SELECT attname::text
-        FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (attnum, place)
-        JOIN pg_attribute ON attrelid = indrelid AND pg_attribute.attnum = key.attnum
-        ORDER BY place) AS columns
-    FROM pg_index, found
-    WHERE indrelid = found.oid AND indisvalid AND indpred IS NULL
 ),
 needed_table (name, columns) AS (
     VALUES ('refresh_token_gates', '{gate,shut}'::text[]), ('refresh_token_cutoffs', '{user_id,org_id,revoked_at}')
@@ -85,12 +70,9 @@ SELECT format('foreign key %s makes spent tokens valid again or blocks clean-up:
 FROM actual_constraint, found
 WHERE contype = 'f' AND confrelid = found.oid
 UNION ALL
-SELECT format('no valid index begins with column %2$s: CREATE INDEX CONCURRENTLY refresh_tokens_%1$s_idx ON refresh_tokens (%2$s)',
-    needed.name, array_to_string(needed.columns, ', '))
-FROM needed_index needed
+SELECT format('no valid index begins with column %s: call build_indexes, or %s', array_to_string(columns, ', '), statement)
+FROM missing_index
 WHERE 1 <= $1
-    AND NOT EXISTS (
-        SELECT FROM actual_index actual WHERE actual.columns[1:cardinality(needed.columns)] = needed.columns)
 UNION ALL
 SELECT format('table %s is missing, or another: it needs columns %s', needed.name, array_to_string(needed.columns, ', '))
 FROM needed_table needed

@@ -12,6 +12,7 @@ mod flaws;
 mod grace;
 mod group;
 mod guest;
+mod indexes;
 mod input;
 mod invariants;
 mod lost_answers;

@@ -1,0 +1,107 @@
+//! Indexes of a table that is in use.
+
+use std::collections::BTreeSet;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use refresh_tokens::{Error, RefreshTokenRepository, Wait, build_indexes, verify};
+use refresh_tokens_support::doc::new_token;
+use refresh_tokens_support::{Database, race};
+
+use crate::common::{By, create, is_valid, rotate};
+
+const INDEXES: [&str; 3] =
+    ["refresh_tokens_expires_at_idx", "refresh_tokens_session_id_idx", "refresh_tokens_user_id_idx"];
+
+fn drop_all(conn: &mut PgConnection) {
+    for index in INDEXES {
+        conn.batch_execute(&format!("DROP INDEX {index}")).unwrap();
+    }
+}
+
+#[test]
+fn indexes_that_are_missing_are_built_and_no_others() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    assert_eq!(build_indexes(&mut conn), Ok(Vec::new()));
+    drop_all(&mut conn);
+    let Err(Error::SchemaMismatch(problems)) = verify(&mut conn) else { panic!() };
+    assert_eq!(problems.iter().filter(|problem| problem.contains("call build_indexes, or CREATE INDEX")).count(), 3);
+    assert_eq!(build_indexes(&mut conn).unwrap(), INDEXES);
+    assert_eq!(verify(&mut conn), Ok(()));
+}
+
+/// The build waits for a transaction that was open before; a token is issued and another one rotated meanwhile.
+#[test]
+fn nobody_who_writes_waits_while_an_index_is_built() {
+    let database = Database::migrated();
+    let (mut holder, mut writer) = (database.connect(), database.connect());
+    writer.batch_execute("SET lock_timeout = '5s'").unwrap();
+    let token = create(&mut writer);
+    drop_all(&mut writer);
+    let pid = race::pid(&mut holder);
+    let (building, successor) = holder
+        .transaction(|holder| {
+            RefreshTokenRepository::new(holder).create(&new_token()).unwrap();
+            let building = race::start_blocked(&database, pid, build_indexes);
+            create(&mut writer);
+            let successor = rotate(By::Library, &mut writer, &token.token_hash);
+            QueryResult::Ok((building, successor))
+        })
+        .unwrap();
+    assert_eq!(building.join().unwrap().unwrap(), INDEXES);
+    assert_eq!(verify(&mut writer), Ok(()));
+    assert!(is_valid(&database, &successor));
+}
+
+/// A build that fails leaves an invalid index behind, which the next one removes.
+#[test]
+fn a_build_that_was_broken_off_begins_anew() {
+    let database = Database::migrated();
+    let (mut holder, mut conn) = (database.connect(), database.connect());
+    drop_all(&mut conn);
+    conn.batch_execute("SET lock_timeout = '50ms'").unwrap();
+    holder
+        .transaction(|holder| {
+            create(holder);
+            assert_eq!(build_indexes(&mut conn), Err(Error::Busy(Wait::Lock)));
+            QueryResult::Ok(())
+        })
+        .unwrap();
+    conn.batch_execute("RESET lock_timeout").unwrap();
+    assert!(verify(&mut conn).is_err());
+    let built: BTreeSet<String> = build_indexes(&mut conn).unwrap().into_iter().collect();
+    assert_eq!(built, INDEXES.map(str::to_owned).into());
+    assert_eq!(verify(&mut conn), Ok(()));
+}
+
+#[test]
+fn one_process_builds_and_others_are_told() {
+    let database = Database::migrated();
+    let (mut holder, mut other) = (database.connect(), database.connect());
+    drop_all(&mut other);
+    let pid = race::pid(&mut holder);
+    let building = holder
+        .transaction(|holder| {
+            create(holder);
+            let building = race::start_blocked(&database, pid, build_indexes);
+            assert_eq!(build_indexes(&mut other), Err(Error::Busy(Wait::Lock)));
+            QueryResult::Ok(building)
+        })
+        .unwrap();
+    assert_eq!(building.join().unwrap().unwrap(), INDEXES);
+    // It has given the lock back.
+    assert_eq!(build_indexes(&mut other), Ok(Vec::new()));
+}
+
+#[test]
+fn where_it_cannot_be_done_an_error_says_why() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let refused = conn.transaction(|conn| Ok::<_, Error>(build_indexes(conn))).unwrap();
+    assert!(matches!(&refused, Err(Error::Migration { message }) if message.contains("outside")), "{refused:?}");
+    let empty = Database::empty();
+    let mut conn = empty.connect();
+    assert_eq!(build_indexes(&mut conn), Err(Error::SchemaMissing));
+    assert_eq!(build_indexes(&mut conn), Err(Error::SchemaMissing), "the lock was given back");
+}
