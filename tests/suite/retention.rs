@@ -5,6 +5,7 @@ mod backlog;
 mod chains;
 mod cutoffs;
 mod janitor;
+mod killed;
 mod rows;
 
 use std::ops::ControlFlow;

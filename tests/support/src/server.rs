@@ -6,7 +6,7 @@
 use std::env;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -60,9 +60,10 @@ pub struct Server {
 
 /// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
 /// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
-/// that comes before `postgres` listens is lost, so it is sent until it has worked.
+/// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills the server
+/// and starts it again, which does not work before the last of the old one's processes has noticed.
 const KEEPER: &str = r#"
-programs=$1 scratch=$2 data=$3 sync=$4 stop=$5
+programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6
 umask 077
 trap '' INT TERM HUP PIPE
 mkdir "$scratch" || exit 1
@@ -77,11 +78,24 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null || break
     sleep 1
 done
-"$programs/postgres" -D "$data" -k "$scratch" -p 5432 -c listen_addresses='' -c fsync="$sync" \
-    -c synchronous_commit="$sync" -c full_page_writes="$sync" -c max_connections=200 -c shared_buffers=256MB \
-    -c max_wal_size=4GB -c logging_collector=off -c autovacuum_naptime=10s >"$scratch/log" 2>&1 </dev/null &
-server=$!
-read -r _
+start() {
+    "$programs/postgres" -D "$data" -k "$scratch" -p 5432 -c listen_addresses='' -c fsync="$sync" \
+        -c synchronous_commit="$commit" -c full_page_writes="$commit" -c max_connections=200 \
+        -c shared_buffers=256MB -c max_wal_size=4GB -c logging_collector=off -c autovacuum_naptime=10s \
+        >"$scratch/log" 2>&1 </dev/null &
+    server=$!
+}
+start
+is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q '^ready' "$data/postmaster.pid"; }
+while read -r _; do
+    kill -KILL "$server"
+    wait "$server"
+    start
+    until is_ready; do
+        sleep 0.1
+        kill -0 "$server" || start
+    done
+done 2>/dev/null
 { while kill -"$stop" "$server"; do sleep 1; done; } 2>/dev/null &
 wait "$server"
 rm -rf "$scratch"
@@ -94,7 +108,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub enum Durability {
     /// As in production: for benches and for data that is kept.
     Full,
-    /// No fsync: for tests, whose data goes away.
+    /// No fsync, and yet nothing is lost when the server's processes are killed: for tests that do it.
+    Process,
+    /// Nothing is waited for: for tests, whose data goes away.
     None,
 }
 
@@ -141,15 +157,16 @@ impl Server {
         stop: &str,
     ) -> Result<Self, ServerError> {
         let programs = binaries::find().ok_or(ServerError::NoBinaries)?;
-        let sync = match durability {
-            Durability::Full => "on",
-            Durability::None => "off",
+        let (sync, commit) = match durability {
+            Durability::Full => ("on", "on"),
+            Durability::Process => ("off", "on"),
+            Durability::None => ("off", "off"),
         };
         let mut shell = Command::new("sh");
         shell
             .args(["-c", KEEPER, "keeper"])
             .args([programs.as_os_str(), scratch.as_os_str(), data.as_os_str()])
-            .args([sync, stop])
+            .args([sync, commit, stop])
             .env("LC_ALL", "C") // a locale that is not installed would stop initdb
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -180,17 +197,40 @@ impl Server {
             if log.contains("FATAL:") || started.elapsed() > START_LIMIT {
                 return Err(ServerError::Failed(log));
             }
-            #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
-            std::thread::sleep(Duration::from_millis(10));
+            pause();
         }
     }
 
     /// Whether `postmaster.pid` says so; its socket folder tells this server from one that ran before.
     fn is_ready(&self) -> bool {
+        let lines = self.status_lines();
+        lines.get(4).is_some_and(|socket| Path::new(socket) == self.scratch)
+            && lines.get(7).is_some_and(|state| state.trim() == "ready")
+    }
+
+    /// Kills the server by SIGKILL, as a crash would, and returns when it has recovered.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not start again.
+    pub fn crash(&mut self) -> Result<(), ServerError> {
+        let before = self.status_lines();
+        let order = self.keeper.stdin.as_mut().map(|keeper| keeper.write_all(b"crash\n"));
+        order.unwrap_or(Ok(())).map_err(|error| ServerError::Io("the keeper".into(), error))?;
+        let started = Instant::now();
+        // The file of the old one stays until the new one writes its own, with another process in its first line.
+        while self.status_lines().first() == before.first() || !self.is_ready() {
+            if started.elapsed() > START_LIMIT {
+                return Err(ServerError::Failed(fs::read_to_string(self.scratch.join("log")).unwrap_or_default()));
+            }
+            pause();
+        }
+        Ok(())
+    }
+
+    fn status_lines(&self) -> Vec<String> {
         let status = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
-        let mut lines = status.lines().skip(4);
-        lines.next().is_some_and(|socket| Path::new(socket) == self.scratch)
-            && lines.nth(2).is_some_and(|state| state.trim() == "ready")
+        status.lines().map(str::to_owned).collect()
     }
 
     /// Where to connect: a Unix socket, as the superuser `postgres`.
@@ -203,6 +243,11 @@ impl Server {
     pub fn folder(&self) -> &Path {
         &self.scratch
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
 }
 
 impl Drop for Server {
