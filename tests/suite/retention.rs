@@ -6,6 +6,7 @@ mod chains;
 mod cutoffs;
 mod janitor;
 mod killed;
+mod roles;
 mod rows;
 
 use std::ops::ControlFlow;

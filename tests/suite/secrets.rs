@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use diesel::connection::{Connection, InstrumentationEvent};
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, OnReuse, RefreshTokenRepository, RefreshTokenStore, SessionQuery, StoreConfig,
-    Successor,
+    Binding, CleanupBudget, Error, NewRefreshToken, OnReuse, RefreshTokenRepository, RefreshTokenStore,
+    RetentionPolicy, SessionQuery, StoreConfig, Successor,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
 use uuid::Uuid;
+
+use crate::common::expire;
 
 /// All that anybody could log, in one string.
 #[derive(Clone, Default)]
@@ -79,6 +81,15 @@ fn invariant_7_no_hash_is_ever_printed() {
     log.debug(&tokens.revoke_by_hash(&new.token_hash));
     log.debug(&tokens.revoke_token_chain(new.id));
     log.debug(&tokens.cleanup_expired(1));
+    expire(&mut database.connect(), &new.token_hash, 40);
+    let archives = RetentionPolicy::default().archive();
+    log.debug(&archives);
+    log.error(&tokens.cleanup(&archives, &CleanupBudget::default()).unwrap_err());
+    log.debug(&tokens.preview_cleanup(&archives, &CleanupBudget::default()));
+    log.debug(&tokens.retention_backlog(&archives));
+    log.debug(&tokens.prepare_archive(0));
+    log.debug(&tokens.cleanup(&archives, &CleanupBudget::default()));
+    log.debug(&tokens.archive_partitions());
     log.debug(&RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(1)));
 
     let log = log.0.lock().unwrap();

@@ -1,0 +1,57 @@
+//! Invariant 10: a role that may clean up, and nothing else.
+
+use chrono::TimeDelta;
+use diesel::connection::SimpleConnection;
+use refresh_tokens::{CleanupBudget, Error, RefreshTokenRepository};
+use refresh_tokens_support::Database;
+use refresh_tokens_support::doc::new_token;
+
+use super::policy;
+use super::rows::{expired_rows, fill};
+
+/// What the README says that clean-up needs. `FOR UPDATE` asks for UPDATE on some column; nothing is written to it.
+#[test]
+fn invariant_10_a_role_that_may_only_clean_up_cleans_up() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let made = fill(&mut conn);
+    RefreshTokenRepository::new(&mut conn).prepare_archive(1).unwrap();
+    let schema = database.schema();
+    conn.batch_execute(&format!(
+        "GRANT USAGE ON SCHEMA {schema} TO pg_monitor;
+         GRANT SELECT, DELETE, UPDATE (reused_at) ON refresh_tokens TO pg_monitor;
+         GRANT SELECT, DELETE, UPDATE (revoked_at) ON refresh_token_cutoffs TO pg_monitor;
+         GRANT INSERT ON refresh_tokens_archive TO pg_monitor;
+         SET ROLE pg_monitor"
+    ))
+    .unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let due = made.iter().filter(|row| row.due.is_some()).count() as u64;
+    let policy = policy().cutoffs_for(TimeDelta::days(400));
+    assert_eq!(tokens.preview_cleanup(&policy, &CleanupBudget::default()).unwrap().tokens(), due);
+    assert!(tokens.retention_backlog(&policy).unwrap().expired_counted > 0);
+    let half = CleanupBudget::default().max_rows(due / 2);
+    assert_eq!(tokens.cleanup(&policy, &half).unwrap().tokens(), due / 2);
+    // All partitions are there, so that it has only to look.
+    assert_eq!(tokens.prepare_archive(1), Ok(Vec::new()));
+    let rest = tokens.cleanup(&policy.archive(), &CleanupBudget::default()).unwrap();
+    assert_eq!(rest.tokens(), due - due / 2);
+    assert_eq!(tokens.archive_partitions().unwrap().len(), 2);
+
+    let denied = |outcome: Result<(), Error>| matches!(outcome, Err(Error::Database { message }) if message.contains("permission denied") || message.contains("must be owner"));
+    assert!(denied(tokens.create(&new_token()).map(drop)));
+    assert!(denied(tokens.prepare_archive(5).map(drop)));
+}
+
+/// In a schema that is not the first of the `search_path`, all is found; partitions are made beside the archive.
+#[test]
+fn invariant_10_the_archive_is_where_the_table_is() {
+    let (home, elsewhere) = (Database::migrated(), Database::empty());
+    let mut conn = elsewhere.connect();
+    conn.batch_execute(&format!("SET search_path = {}, {}", elsewhere.schema(), home.schema())).unwrap();
+    expired_rows(&mut conn, 5);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let made = tokens.prepare_archive(0).unwrap();
+    assert!(made[0].starts_with(home.schema()), "{made:?}");
+    assert_eq!(tokens.cleanup(&policy().archive(), &CleanupBudget::default()).unwrap().tokens(), 5);
+}
