@@ -200,3 +200,27 @@ fn a_table_with_half_of_our_columns_is_refused() {
         assert_eq!(tables(&mut conn), ["refresh_tokens"]);
     }
 }
+
+/// What its owner has found out about it counts for more than what we would set.
+#[test]
+fn an_adopted_table_keeps_its_autovacuum_settings() {
+    for (owner_set, kept) in [
+        (
+            "",
+            "{fillfactor=80,autovacuum_vacuum_scale_factor=0.02,autovacuum_vacuum_insert_scale_factor=0.02,autovacuum_analyze_scale_factor=0.02}",
+        ),
+        ("autovacuum_vacuum_threshold = 9000", "{autovacuum_vacuum_threshold=9000,fillfactor=80}"),
+    ] {
+        let database = Database::empty();
+        let mut conn = database.connect();
+        conn.batch_execute(REFERENCE_TABLE).unwrap();
+        if !owner_set.is_empty() {
+            conn.batch_execute(&format!("ALTER TABLE refresh_tokens SET ({owner_set})")).unwrap();
+        }
+        migrate(&mut conn).unwrap();
+        let options = diesel::dsl::sql::<diesel::sql_types::Text>(
+            "SELECT reloptions::text FROM pg_class WHERE oid = 'refresh_tokens'::regclass",
+        );
+        assert_eq!(options.get_result::<String>(&mut conn).unwrap(), kept);
+    }
+}

@@ -15,11 +15,12 @@ use uuid::Uuid;
 use crate::adoption::REFERENCE_TABLE;
 use crate::common::{chain, new_hash, row};
 
-pub(crate) const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 5] = [
     "2026-11-23-000001_refresh_tokens",
     "2026-11-23-000002_adopted_rotations",
     "2026-11-23-000003_login_cutoffs",
     "2026-11-25-000004_archive",
+    "2026-11-25-000005_autovacuum",
 ];
 
 /// What they make, and the ledger.
