@@ -1,6 +1,7 @@
 //! All sessions of a user but one, by that one's id: it is kept whole, whatever happens to it meanwhile.
 
 use chrono::TimeDelta;
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
@@ -59,10 +60,12 @@ fn the_session_is_kept_while_it_is_rotated() {
     let mut conn = database.connect();
     let here = create(&mut conn);
     let there = log_in(&mut conn, here.user_id);
+    let mut other = database.connect();
+    other.batch_execute("SET lock_timeout = '5s'").unwrap();
     let next = conn
         .transaction(|conn| {
             let next = rotate(By::Library, conn, &here.token_hash);
-            assert_eq!(keep(&mut database.connect(), here.user_id, here.session_id).tokens, 1);
+            assert_eq!(keep(&mut other, here.user_id, here.session_id).tokens, 1);
             QueryResult::Ok(next)
         })
         .unwrap();
