@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hmac::digest::FixedOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -90,7 +91,8 @@ impl Pepper {
             mac.update(part);
         }
         let mut bytes = SecretBytes::default();
-        bytes.copy_from_slice(&mac.finalize().into_bytes());
+        // Into its place, so that there is no other copy to be zeroed.
+        mac.finalize_into((&mut *bytes).into());
         bytes
     }
 

@@ -86,8 +86,11 @@ impl TokenSecret {
 
     pub(crate) fn from_bytes(key_id: u16, bytes: SecretBytes) -> Self {
         let encoded = Zeroizing::new(Base64UrlUnpadded::encode_string(&*bytes));
-        let checked = Zeroizing::new(format!("{PREFIX}{key_id:0KEY_ID_DIGITS$}_{}", *encoded));
-        let text = Zeroizing::new(format!("{}{}", *checked, checksum_of(&checked)));
+        // As long as it will be: one that grows leaves what it had in the memory that it gives back.
+        let mut text = Zeroizing::new(String::with_capacity(Self::LENGTH));
+        text.extend([PREFIX, &format!("{key_id:0KEY_ID_DIGITS$}_"), &encoded]);
+        let checksum = checksum_of(&text);
+        text.push_str(&checksum);
         Self { text, bytes, key_id }
     }
 

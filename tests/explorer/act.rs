@@ -135,6 +135,9 @@ impl Verb {
             Self::User => outcome(tokens.revoke_all_for_user(USER), Outcome::Revoked),
             Self::ExceptA => outcome(tokens.revoke_all_for_user_except(USER, A2), Outcome::Revoked),
             Self::ExceptB => outcome(tokens.revoke_all_for_user_except(USER, B0), Outcome::Revoked),
+            Self::ExceptSessionA => {
+                outcome(tokens.revoke_all_for_user_except_session(USER, SESSION_A), Outcome::Revoked)
+            }
             Self::InOrg => outcome(tokens.revoke_all_for_user_in_org(USER, ORG), Outcome::Revoked),
             Self::Org => outcome(tokens.revoke_all_for_org(ORG), Outcome::Revoked),
             Self::Everyone => outcome(tokens.revoke_all_for_everyone(), Outcome::Revoked),

@@ -36,7 +36,7 @@ const FLAWED: [(&[Verb], Expected); 5] = [
     (&[Verb::RotateInGuard, Verb::Revoke, Verb::UntilUnchanged], SURVIVOR),
 ];
 
-const TRIPLES: [[Verb; 3]; 33] = [
+const TRIPLES: [[Verb; 3]; 35] = [
     [Verb::Rotate, Verb::Rotate, Verb::Session],
     [Verb::Rotate, Verb::User, Verb::User],
     [Verb::LoginAt, Verb::User, Verb::Rotate],
@@ -70,6 +70,8 @@ const TRIPLES: [[Verb; 3]; 33] = [
     [Verb::Refresh, Verb::Refresh, Verb::Revoke],
     [Verb::LoginAmongTwo, Verb::LoginAmongTwo, Verb::Refresh],
     [Verb::LoginAmongTwo, Verb::User, Verb::Rotate],
+    [Verb::ExceptSessionA, Verb::Rotate, Verb::ExceptB],
+    [Verb::ExceptSessionA, Verb::Refresh, Verb::Refresh],
 ];
 
 /// Batches in a transaction of the host's wait for locks while they hold some.

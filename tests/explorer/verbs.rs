@@ -44,6 +44,8 @@ pub(crate) enum Verb {
     ExceptA,
     /// Keeps session B.
     ExceptB,
+    /// Keeps session A as it is.
+    ExceptSessionA,
     InOrg,
     Org,
     Everyone,
@@ -61,7 +63,7 @@ pub(crate) enum Verb {
     UntilUnchanged,
 }
 
-pub(crate) const WRITING: [Verb; 28] = [
+pub(crate) const WRITING: [Verb; 29] = [
     Verb::Rotate,
     Verb::RotateSame,
     Verb::RotateInGuard,
@@ -83,6 +85,7 @@ pub(crate) const WRITING: [Verb; 28] = [
     Verb::User,
     Verb::ExceptA,
     Verb::ExceptB,
+    Verb::ExceptSessionA,
     Verb::InOrg,
     Verb::Org,
     Verb::Everyone,
@@ -122,6 +125,7 @@ impl Verb {
             Self::User => "revoke_all_for_user",
             Self::ExceptA => "revoke_all_for_user_except_a",
             Self::ExceptB => "revoke_all_for_user_except_b",
+            Self::ExceptSessionA => "revoke_all_for_user_except_session_a",
             Self::InOrg => "revoke_all_for_user_in_org",
             Self::Org => "revoke_all_for_org",
             Self::Everyone => "revoke_all_for_everyone",
@@ -149,7 +153,7 @@ impl Verb {
             | Self::ReferenceChain
             | Self::UntilUnchanged => row.session_id == SESSION_A,
             Self::User | Self::RedeemSpentUser | Self::ReferenceUser => of_user,
-            Self::ExceptA => of_user && row.session_id != SESSION_A,
+            Self::ExceptA | Self::ExceptSessionA => of_user && row.session_id != SESSION_A,
             Self::ExceptB => of_user && row.session_id != SESSION_B,
             Self::InOrg => of_user && row.org_id == ORG,
             Self::Org => row.org_id == ORG,
@@ -173,8 +177,8 @@ impl Verb {
 
     /// Whether a login that was authenticated before may be refused because of it.
     pub(crate) fn cuts_off(self) -> bool {
-        use Verb::{Everyone, ExceptA, ExceptB, InOrg, Org, RedeemSpentUser, User};
-        matches!(self, User | RedeemSpentUser | ExceptA | ExceptB | InOrg | Org | Everyone)
+        use Verb::{Everyone, ExceptA, ExceptB, ExceptSessionA, InOrg, Org, RedeemSpentUser, User};
+        matches!(self, User | RedeemSpentUser | ExceptA | ExceptB | ExceptSessionA | InOrg | Org | Everyone)
     }
 
     /// Whether it sends the one request that others send, too.

@@ -244,7 +244,7 @@ fn a_host_that_waits_holds_nothing_younger() {
 }
 
 #[test]
-fn invariant_7_a_batch_in_the_hosts_transaction_is_a_part_of_it() {
+fn invariant_10_a_batch_in_the_hosts_transaction_is_a_part_of_it() {
     let mut conn = connection();
     let tokens = [(); 2].map(|()| create(&mut conn));
     let requests = tokens.each_ref().map(|token| request(&token.token_hash));

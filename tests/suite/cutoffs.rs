@@ -21,9 +21,10 @@ fn authenticated(new: NewRefreshToken, at: DateTime<Utc>) -> NewRefreshToken {
 type Revocation = fn(&mut RefreshTokenRepository<'_>, &NewRefreshToken) -> Result<Receipt>;
 
 /// Each that cuts off the login of `NewRefreshToken`.
-const REVOCATIONS: [(&str, Revocation); 5] = [
+const REVOCATIONS: [(&str, Revocation); 6] = [
     ("user", |tokens, login| tokens.revoke_all_for_user(login.user_id)),
     ("others", |tokens, login| tokens.revoke_all_for_user_except(login.user_id, Uuid::from_u128(1))),
+    ("other sessions", |tokens, login| tokens.revoke_all_for_user_except_session(login.user_id, Uuid::from_u128(1))),
     ("member", |tokens, login| tokens.revoke_all_for_user_in_org(login.user_id, login.active_org_id)),
     ("org", |tokens, login| tokens.revoke_all_for_org(login.active_org_id)),
     ("everyone", |tokens, _| tokens.revoke_all_for_everyone()),

@@ -100,8 +100,21 @@ fn without_a_grace_period_every_second_presentation_is_reuse() {
     let database = Database::migrated();
     let (service, first) = begin(&database, SessionPolicy::default().grace(TimeDelta::zero()));
     let _lost = rotated(refresh(&service, &first));
+    // Also where the database's clock was set back since the rotation.
+    pass(&database, &first, -3_600);
     assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::AfterGrace);
     assert_eq!(live_tokens(&database), 0);
+}
+
+/// As other software may have left it.
+#[test]
+fn a_rotation_of_which_nobody_knows_when_has_no_grace() {
+    let database = Database::migrated();
+    let (service, first) = begin(&database, SessionPolicy::default());
+    let _second = rotated(refresh(&service, &first));
+    let unknown = dsl::rotated_at.eq(None::<chrono::DateTime<chrono::Utc>>);
+    diesel::update(dsl::refresh_tokens).set(unknown).execute(&mut database.connect()).unwrap();
+    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::AfterGrace);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, NewRefreshToken, NewSession, OnReuse, Receipt, Redemption, RefreshTokenRepository, Refusal,
-    RevokedReason, Rotation, SessionQuery, TokenRevocation,
+    RevokedReason, Rotation, RotationRequest, SessionQuery, TokenRevocation,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
@@ -127,6 +127,8 @@ fn invariant_3_an_old_snapshot_of_the_hosts_is_an_error() {
         let mut tokens = RefreshTokenRepository::new(conn);
         assert_eq!(tokens.revoke_all_for_user(token.user_id), Err(Error::IsolationTooHigh));
         assert_eq!(tokens.revoke_all_for_user_except(token.user_id, token.id), Err(Error::IsolationTooHigh));
+        let others = tokens.revoke_all_for_user_except_session(token.user_id, Uuid::new_v4());
+        assert_eq!(others, Err(Error::IsolationTooHigh));
         assert_eq!(tokens.revoke_token_chain(token.id), Err(Error::IsolationTooHigh));
         Ok::<_, Error>(token)
     };
@@ -201,6 +203,7 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     assert_eq!(tokens.revoke_token_chain(first.id).map(|receipt| receipt.tokens), Ok(1));
     assert_eq!(tokens.revoke_all_for_user(first.user_id).map(|receipt| receipt.tokens), Ok(0));
     assert_eq!(tokens.revoke_all_for_user_except(first.user_id, first.id).map(|receipt| receipt.tokens), Ok(0));
+    assert_eq!(tokens.revoke_all_for_user_except_session(first.user_id, Uuid::new_v4()), Ok(Receipt::default()));
     let session = NewSession::default().authenticated_at(tokens.now().unwrap());
     let login = tokens.create(&NewRefreshToken { session, ..new_token() }).unwrap();
     let elsewhere = successor().active_org_id(first.active_org_id);
@@ -211,6 +214,11 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     assert_eq!(tokens.list_sessions(&SessionQuery::of_user(login.user_id).with_ended()).unwrap().sessions.len(), 1);
     assert_eq!(tokens.revoke_session(first.session_id), Ok(Receipt::default()));
     assert_eq!(tokens.revoke_session_by_hash(&login.token_hash), Ok(Receipt::default()));
+    let batched = tokens.create(&new_token()).unwrap().token_hash;
+    let outcomes = tokens.rotate_many(&[RotationRequest::new(batched.clone(), successor())]).unwrap();
+    assert!(matches!(outcomes[..], [Ok(Rotation::Rotated(_))]), "{outcomes:?}");
+    assert_eq!(tokens.end_session_by_hash(&batched).map(|receipt| receipt.live), Ok(1));
+    assert_eq!(tokens.end_session(first.session_id), Ok(Receipt::default()));
     assert_eq!(tokens.revoke_all_for_user_in_org(first.user_id, first.active_org_id), Ok(Receipt::default()));
     assert_eq!(tokens.revoke_all_for_org(first.active_org_id), Ok(Receipt::default()));
     assert_eq!(tokens.revoke_all_for_everyone(), Ok(Receipt::default()));

@@ -120,6 +120,8 @@ fn the_other_verbs_refuse_nil_ids() {
     assert_eq!(tokens.revoke_all_for_user(nil_id), Err(nil("user_id")));
     assert_eq!(tokens.revoke_all_for_user_except(nil_id, some), Err(nil("user_id")));
     assert_eq!(tokens.revoke_all_for_user_except(some, nil_id), Err(nil("keep_token_id")));
+    assert_eq!(tokens.revoke_all_for_user_except_session(nil_id, some), Err(nil("user_id")));
+    assert_eq!(tokens.revoke_all_for_user_except_session(some, nil_id), Err(nil("session_id")));
     assert_eq!(tokens.revoke_session(nil_id), Err(nil("session_id")));
     assert_eq!(tokens.revoke_all_for_user_in_org(nil_id, some), Err(nil("user_id")));
     assert_eq!(tokens.revoke_all_for_user_in_org(some, nil_id), Err(nil("org_id")));

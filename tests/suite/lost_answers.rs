@@ -116,6 +116,20 @@ fn invariant_6_needs_both_id_and_hash() {
     }
 }
 
+/// A later token of the session is no answer either, though its hash is right.
+#[test]
+fn invariant_6_needs_the_id_of_the_hash() {
+    let mut conn = connection();
+    let token = create(&mut conn);
+    let made = successor();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    let Rotation::Rotated(second) = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap() else { panic!() };
+    let third = rotate(By::Library, &mut conn, &second.token_hash);
+    let mixed = Successor::new(second.id, third, in_days(1));
+    let outcome = RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &mixed, Binding::ANY);
+    assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Reused(_)))), "{outcome:?}");
+}
+
 /// The successor of one token is no answer for another, though id and hash are right.
 #[test]
 fn invariant_6_needs_the_same_presented_token() {

@@ -52,7 +52,7 @@ mod sql {
 
 type Verb = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<(), Error>;
 
-const VERBS: [(&str, Verb); 29] = [
+const VERBS: [(&str, Verb); 30] = [
     ("create", |tokens, _| tokens.create(&new_token()).map(drop)),
     ("get_by_hash", |tokens, token| tokens.get_by_hash(&token.token_hash).map(drop)),
     ("get_valid_by_hash", |tokens, token| tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).map(drop)),
@@ -85,6 +85,9 @@ const VERBS: [(&str, Verb); 29] = [
     ("revoke_all_for_user", |tokens, token| tokens.revoke_all_for_user(token.user_id).map(drop)),
     ("revoke_all_for_user_except", |tokens, token| {
         tokens.revoke_all_for_user_except(token.user_id, token.id).map(drop)
+    }),
+    ("revoke_all_for_user_except_session", |tokens, token| {
+        tokens.revoke_all_for_user_except_session(token.user_id, token.session_id).map(drop)
     }),
     ("revoke_session", |tokens, token| tokens.revoke_session(token.session_id).map(drop)),
     ("revoke_session_by_hash", |tokens, token| tokens.revoke_session_by_hash(&token.token_hash).map(drop)),

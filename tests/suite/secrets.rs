@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use diesel::connection::{Connection, InstrumentationEvent};
 use refresh_tokens::{
     Binding, CleanupBudget, Error, NewRefreshToken, OnReuse, RefreshTokenRepository, RefreshTokenStore,
-    RetentionPolicy, SessionQuery, StoreConfig, Successor,
+    RetentionPolicy, RotationRequest, SessionQuery, StoreConfig, Successor, TokenHash,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
@@ -69,6 +69,16 @@ fn invariant_7_no_hash_is_ever_printed() {
             Ok::<_, Error>(())
         })
         .unwrap();
+    let [one, other] = [(); 2].map(|()| tokens.create(&new_token()).unwrap().token_hash);
+    let apart_hash = fresh_hash();
+    let request = |presented: &TokenHash, hash: &TokenHash| {
+        RotationRequest::new(presented.clone(), Successor::new(Uuid::new_v4(), hash.clone(), in_days(1)))
+    };
+    let batch = [request(&one, &new.token_hash), request(&other, &apart_hash)];
+    log.debug(&batch);
+    let outcomes = tokens.rotate_many(&batch).unwrap();
+    log.error(outcomes[0].as_ref().unwrap_err());
+    log.debug(&outcomes);
     for _ in 0..2 {
         log.debug(&tokens.rotate(&new.token_hash, &next, Binding::ANY));
     }
@@ -78,6 +88,7 @@ fn invariant_7_no_hash_is_ever_printed() {
     log.debug(&tokens.revoke_session_by_hash(&new.token_hash));
     log.debug(&tokens.check_token_reuse(&new.token_hash));
     log.debug(&tokens.get_active_tokens_for_user(new.user_id));
+    log.debug(&tokens.revoke_all_for_user_except_session(new.user_id, created.session_id));
     log.debug(&tokens.revoke_by_hash(&new.token_hash));
     log.debug(&tokens.revoke_token_chain(new.id));
     log.debug(&tokens.cleanup_expired(1));
@@ -96,7 +107,7 @@ fn invariant_7_no_hash_is_ever_printed() {
     assert!(log.contains("INSERT INTO refresh_tokens"), "the queries were logged");
     assert!(log.contains(&new.id.to_string()), "with their binds");
     assert!(log.contains("redacted"));
-    for hash in [&new.token_hash, &next_hash] {
+    for hash in [&new.token_hash, &next_hash, &one, &other, &apart_hash] {
         assert!(!log.contains(hash.expose()));
     }
 }

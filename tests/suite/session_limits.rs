@@ -3,6 +3,7 @@
 use std::sync::{Arc, Barrier};
 
 use diesel::prelude::*;
+use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation,
     SessionLimit,
@@ -65,6 +66,30 @@ fn one_too_many_is_refused_and_nothing_is_changed() {
     RefreshTokenRepository::new(&mut conn).revoke_session(second.session_id).unwrap();
     assert!(log_in(&mut conn).is_ok());
     assert_eq!(log_in(&mut conn), Err(Error::TooManySessions { max: 2 }));
+}
+
+#[test]
+fn a_limit_of_none_is_one_of_one() {
+    assert_eq!(SessionLimit::end_oldest(0), SessionLimit::end_oldest(1));
+    let mut conn = connection();
+    let user_id = Uuid::new_v4();
+    let mut log_in = || RefreshTokenRepository::new(&mut conn).create(&login(user_id, SessionLimit::refuse(0)));
+    assert!(log_in().is_ok());
+    assert_eq!(log_in(), Err(Error::TooManySessions { max: 1 }));
+}
+
+/// Other software that rotates without a transaction can give a session two live tokens.
+#[test]
+fn a_session_that_was_forked_counts_once() {
+    let mut conn = connection();
+    let user_id = Uuid::new_v4();
+    let mut log_in = || RefreshTokenRepository::new(&mut conn).create(&login(user_id, SessionLimit::refuse(2)));
+    let (first, twin) = (log_in().unwrap(), log_in().unwrap());
+    let of_first = (dsl::session_id.eq(first.session_id), dsl::session_started_at.eq(first.session_started_at));
+    diesel::update(dsl::refresh_tokens.find(twin.id)).set(of_first).execute(&mut *conn).unwrap();
+    let mut log_in = || RefreshTokenRepository::new(&mut conn).create(&login(user_id, SessionLimit::refuse(2)));
+    assert!(log_in().is_ok());
+    assert_eq!(log_in(), Err(Error::TooManySessions { max: 2 }));
 }
 
 /// A login that fails for another reason ends nobody's session.

@@ -153,14 +153,18 @@ type Verb = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> refresh_tokens
 #[test]
 fn a_reason_is_the_callers_or_the_verbs() {
     let mut conn = connection();
-    let verbs: [(RevokedReason, Verb); 9] = [
+    let verbs: [(RevokedReason, Verb); 11] = [
         (RevokedReason::TokenRevoked, |tokens, token| tokens.revoke(token.id).map(drop)),
         (RevokedReason::TokenRevoked, |tokens, token| tokens.revoke_by_hash(&token.token_hash).map(drop)),
         (RevokedReason::ChainRevoked, |tokens, token| tokens.revoke_token_chain(token.id).map(drop)),
         (RevokedReason::SessionRevoked, |tokens, token| tokens.revoke_session(token.session_id).map(drop)),
+        (RevokedReason::SessionRevoked, |tokens, token| tokens.end_session(token.session_id).map(drop)),
         (RevokedReason::UserRevoked, |tokens, token| tokens.revoke_all_for_user(token.user_id).map(drop)),
         (RevokedReason::OthersRevoked, |tokens, token| {
             tokens.revoke_all_for_user_except(token.user_id, Uuid::new_v4()).map(drop)
+        }),
+        (RevokedReason::OthersRevoked, |tokens, token| {
+            tokens.revoke_all_for_user_except_session(token.user_id, Uuid::new_v4()).map(drop)
         }),
         (RevokedReason::MemberRevoked, |tokens, token| {
             tokens.revoke_all_for_user_in_org(token.user_id, token.active_org_id).map(drop)

@@ -132,6 +132,38 @@ fn thief_with_the_new_token_before_the_client() {
     assert_eq!(scene.refresh(&of_thief).as_str(), "revoked");
 }
 
+/// They take turns within the grace period, so that each gets what the other one made: what ends it is the session's end.
+#[test]
+fn thief_who_is_as_quick_as_the_client_goes_on_until_the_session_ends() {
+    let scene = Scene::new();
+    let mut both_have = scene.first.clone();
+    for _ in 0..5 {
+        let of_thief = scene.gets(&both_have);
+        assert_eq!(scene.gets(&both_have), of_thief);
+        scene.later();
+        both_have = of_thief;
+    }
+    let counts = scene.service.counts();
+    assert_eq!(counts.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(), [("rotated", 5), ("repeated", 5)]);
+    let over = dsl::session_expires_at.eq(Some(scene.service.now().unwrap()));
+    diesel::update(dsl::refresh_tokens).set(over).execute(&mut scene.database.connect()).unwrap();
+    assert_eq!(scene.refresh(&both_have).as_str(), "expired");
+}
+
+/// The client never comes back: nobody else can find it out.
+#[test]
+fn thief_whom_the_client_never_meets_again_goes_on_until_a_revocation() {
+    let scene = Scene::new();
+    let mut of_thief = scene.gets(&scene.first);
+    for _ in 0..5 {
+        scene.later();
+        of_thief = scene.gets(&of_thief);
+    }
+    let user_id = scene.dump()[0].user_id;
+    assert_eq!(scene.service.end_all_sessions(user_id).unwrap().live, 1);
+    assert_eq!(scene.refresh(&of_thief).as_str(), "revoked");
+}
+
 /// Neither what is stored, nor anything that is made of it without the pepper.
 #[test]
 fn holder_of_a_dump_can_present_nothing() {

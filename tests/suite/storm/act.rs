@@ -221,6 +221,9 @@ fn revoke(tokens: &mut RefreshTokenRepository<'_>, target: Target) -> Result<Ans
         Target::SessionOf(token) => tokens.revoke_session_by_hash(&hash(token)).map(Answer::Ended),
         Target::User(user) => tokens.revoke_all_for_user(user).map(Answer::Ended),
         Target::Except { user, keep } => tokens.revoke_all_for_user_except(user, keep).map(Answer::Ended),
+        Target::ExceptSession { user, session } => {
+            tokens.revoke_all_for_user_except_session(user, session).map(Answer::Ended)
+        }
         Target::Member { user, org } => tokens.revoke_all_for_user_in_org(user, org).map(Answer::Ended),
         Target::Org(org) => tokens.revoke_all_for_org(org).map(Answer::Ended),
         Target::Everyone => tokens.revoke_all_for_everyone().map(Answer::Ended),

@@ -174,7 +174,8 @@ fn with_token(rng: &mut TestRng, profile: &Profile, known: &mut Known, kind: Kin
         }),
         Kind::RevokeUser => revoke(rng, |rng| match rng.random_range(0..3) {
             0 => Target::User(token.user),
-            1 => Target::Except { user: token.user, keep: token.id },
+            1 if rng.random() => Target::Except { user: token.user, keep: token.id },
+            1 => Target::ExceptSession { user: token.user, session: token.session },
             _ if rng.random() => Target::Member { user: token.user, org: token.org },
             // Sessions of other organisations may be switching to it.
             _ => Target::Member { user: token.user, org: org(rng) },

@@ -123,6 +123,7 @@ impl<'a> Facts<'a> {
             Target::Session(session) | Target::Live(session) => session == birth.session,
             Target::SessionOf(named) => of(named).is_some_and(|(session, _)| session == birth.session),
             Target::User(user) | Target::Except { user, .. } => user == birth.user,
+            Target::ExceptSession { user, session } => user == birth.user && session != birth.session,
             Target::Member { user, org } => (user, org) == (birth.user, birth.org),
             Target::Org(org) => org == birth.org,
             Target::Everyone => true,
@@ -177,7 +178,12 @@ impl<'a> Facts<'a> {
                     note(&mut self.dead_sessions, birth.session, death);
                 }
             }
-            Target::User(_) | Target::Except { .. } | Target::Member { .. } | Target::Org(_) | Target::Everyone => {
+            Target::User(_)
+            | Target::Except { .. }
+            | Target::ExceptSession { .. }
+            | Target::Member { .. }
+            | Target::Org(_)
+            | Target::Everyone => {
                 self.note_wide_ending(ending, death);
             }
         }
@@ -191,6 +197,7 @@ impl<'a> Facts<'a> {
                 Target::Except { user, keep } => {
                     user == login.user && self.births.get(&keep).is_none_or(|birth| birth.session != *session)
                 }
+                Target::ExceptSession { user, session: kept } => user == login.user && kept != *session,
                 _ => true,
             };
             let org = match ending.target {

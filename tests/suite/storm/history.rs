@@ -106,6 +106,10 @@ pub(super) enum Target {
         user: Uuid,
         keep: Uuid,
     },
+    ExceptSession {
+        user: Uuid,
+        session: Uuid,
+    },
     Member {
         user: Uuid,
         org: Uuid,

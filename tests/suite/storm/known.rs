@@ -92,6 +92,7 @@ fn aims_at(target: &Target, row: &Row) -> bool {
         Target::Session(session) | Target::Live(session) => *session == row.session,
         Target::User(user) => *user == row.user,
         Target::Except { user, keep } => *user == row.user && !is(keep),
+        Target::ExceptSession { user, session } => *user == row.user && *session != row.session,
         Target::Member { user, org } => (*user, *org) == (row.user, row.org),
         Target::Org(org) => *org == row.org,
         Target::Everyone => true,

@@ -187,7 +187,9 @@ fn a_refusal_and_a_revocation_without_a_reason() {
     // The one session that was to be kept.
     let kept = Row { reason: Some(RevokedReason::OthersRevoked), ..revoked(row(A, 0)) };
     let calls = [created(10), revocation(20, Target::Except { user: USER, keep: A }, 1)];
-    assert_eq!(objections(calls, &[kept]), [Rule::HasReason]);
+    assert_eq!(objections(calls, std::slice::from_ref(&kept)), [Rule::HasReason]);
+    let calls = [created(10), revocation(20, Target::ExceptSession { user: USER, session: SESSION }, 1)];
+    assert!(objections(calls, &[kept]).contains(&Rule::HasReason));
 }
 
 #[test]

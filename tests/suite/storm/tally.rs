@@ -85,6 +85,7 @@ fn verb(call: &Call) -> String {
             Target::SessionOf(_) => "revoke_session_by_hash",
             Target::User(_) => "revoke_all_for_user",
             Target::Except { .. } => "revoke_all_for_user_except",
+            Target::ExceptSession { .. } => "revoke_all_for_user_except_session",
             Target::Member { .. } => "revoke_all_for_user_in_org",
             Target::Org(_) => "revoke_all_for_org",
             Target::Everyone => "revoke_all_for_everyone",

@@ -30,7 +30,9 @@ fn was_cut_off(facts: &Facts<'_>, user: Uuid, org: Uuid, is_login: bool, since: 
         let aims_at_it = match ending.target {
             Target::Org(named) => named == org,
             Target::Member { user: of, org: named } => (of, named) == (user, org),
-            Target::User(named) | Target::Except { user: named, .. } => is_login && named == user,
+            Target::User(named) | Target::Except { user: named, .. } | Target::ExceptSession { user: named, .. } => {
+                is_login && named == user
+            }
             Target::Everyone => is_login,
             _ => false,
         };

@@ -57,6 +57,7 @@ fn is_other(facts: &Facts<'_>, row: &Row) -> bool {
         Target::Except { user, keep } if user == row.user => {
             facts.births.get(&keep).is_none_or(|keep| keep.session != row.session) || facts.expirable.contains(&keep)
         }
+        Target::ExceptSession { user, session } => user == row.user && session != row.session,
         _ => false,
     })
 }
