@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection;
 use crate::Run;
 use crate::load::{LONG_SESSIONS, Load, Rows};
 use crate::questions::{OF_A_TENANT, OF_OLD_ROWS, OF_THE_LONG_HISTORY, Question, ROTATE};
-use crate::report::{Report, bytes, percent, times};
+use crate::report::{Report, bytes, cost, percent};
 use crate::subject::{Relation, Rotated, Subject, ratio};
 use crate::variants::{TODAY, VARIANTS};
 
@@ -17,9 +17,13 @@ const LONG_HISTORY: i32 = 10_000;
 const SHORT_HISTORY: i32 = 200;
 
 /// Percent of the live tokens that are rotated without page images, and as many with them.
-const COUNTED: usize = 30;
+const COUNTED: usize = 45;
 
 pub(crate) fn compare(run: &Run, report: &mut Report) {
+    if !VARIANTS.iter().any(|variant| run.wants(variant.name)) {
+        return;
+    }
+    // What the others are measured by is always there.
     let wanted = VARIANTS.iter().filter(|variant| variant.name == TODAY.name || run.wants(variant.name));
     let (rows, history) = if run.measures { (ROWS, LONG_HISTORY) } else { (FEW_ROWS, SHORT_HISTORY) };
     let load = Load { rows: run.rows.unwrap_or(rows), long: history / LONG_SESSIONS };
@@ -76,12 +80,10 @@ pub(crate) fn compare(run: &Run, report: &mut Report) {
 /// Empty where the variant has no answer.
 fn ask(question: &Question, subjects: &mut [Subject], measures: bool) -> Vec<String> {
     eprintln!("{} …", question.name);
-    let seconds = question.ask(subjects, measures);
-    let first = seconds[0].clone().unwrap_or_default();
-    let cell = |(index, these): (usize, &Option<Vec<f64>>)| {
-        these.as_ref().map_or_else(String::new, |these| times(&first, these, index == 0))
-    };
-    seconds.iter().enumerate().map(cell).collect()
+    let answers = question.ask(subjects, measures);
+    let first = answers[0].as_deref();
+    let others = answers[1..].iter().map(|these| cost(these.as_deref(), first));
+    [cost(first, None)].into_iter().chain(others).collect()
 }
 
 /// The heap as the fill made it, of rows that were spent when they were written; and by how much it grew for each

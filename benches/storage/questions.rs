@@ -1,11 +1,11 @@
 //! What is asked of every variant by the clock: in rounds, each of which begins with another variant.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Text, Uuid as SqlUuid};
+use diesel::sql_types::{Double, Text, Uuid as SqlUuid};
 use refresh_tokens::{RefreshTokenRepository, SessionQuery};
 use uuid::Uuid;
 
@@ -18,11 +18,19 @@ pub(crate) struct Question {
     rounds: usize,
     /// Which variants have something to answer with.
     of: fn(&Variant) -> bool,
-    ask: fn(&mut Subject) -> Duration,
+    ask: fn(&mut Subject) -> Answer,
 }
 
-/// Percent of the live tokens that a round of rotations takes.
-const ROTATED: usize = 4;
+/// What it cost to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) seconds: f64,
+    /// How often a page of the table or of an index was looked at, where that was counted.
+    pub(crate) pages: Option<f64>,
+}
+
+/// Rotations of a round.
+const ROTATED: usize = 500;
 
 /// `cleanup_expired` with this deletes somewhat less than a hundredth of the rows.
 const DAYS: i32 = 26;
@@ -30,17 +38,17 @@ const DAYS: i32 = 26;
 /// Rows of a batch of spent ones, as many as `cleanup_expired` takes at once.
 const BATCH: i32 = 1_000;
 
-pub(crate) const ROTATE: Question =
-    Question { name: "`rotate`", rounds: 8, of: ALL, ask: |subject| subject.rotate_timed(ROTATED) };
+pub(crate) const ROTATE: Question = Question { name: "`rotate`", rounds: 25, of: ALL, ask: rotate };
 
 const ALL: fn(&Variant) -> bool = |_| true;
 
 /// All that change anything are rolled back.
-pub(crate) const OF_THE_LONG_HISTORY: [Question; 5] = [
+pub(crate) const OF_THE_LONG_HISTORY: [Question; 6] = [
     Question { name: "`list_sessions`", rounds: 9, of: ALL, ask: list_sessions },
     Question { name: "by skipping", rounds: 9, of: |variant| variant.skips, ask: list_by_skipping },
     Question { name: "`get_active_tokens_for_user`", rounds: 9, of: ALL, ask: get_active },
     Question { name: "`end_session`", rounds: 9, of: ALL, ask: end_session },
+    Question { name: "its token by the user", rounds: 9, of: |variant| variant.skips, ask: newest_by_user },
     Question { name: "`revoke_all_for_user`", rounds: 3, of: ALL, ask: revoke_all },
 ];
 
@@ -56,51 +64,32 @@ pub(crate) const OF_A_TENANT: [Question; 2] = [
 ];
 
 impl Question {
-    /// Seconds in each round, of each subject that has something to answer with.
-    pub(crate) fn ask(&self, subjects: &mut [Subject], measures: bool) -> Vec<Option<Vec<f64>>> {
+    /// In each round, of each subject that has something to answer with.
+    pub(crate) fn ask(&self, subjects: &mut [Subject], measures: bool) -> Vec<Option<Vec<Answer>>> {
         let rounds = if measures { self.rounds } else { 1 };
-        let mut seconds: Vec<_> = subjects.iter().map(|subject| (self.of)(subject.variant).then(Vec::new)).collect();
+        let mut answers: Vec<_> = subjects.iter().map(|subject| (self.of)(subject.variant).then(Vec::new)).collect();
         for round in 0..rounds {
             for step in 0..subjects.len() {
                 let index = (round + step) % subjects.len();
-                if let Some(seconds) = &mut seconds[index] {
-                    seconds.push((self.ask)(&mut subjects[index]).as_secs_f64());
+                if let Some(answers) = &mut answers[index] {
+                    answers.push((self.ask)(&mut subjects[index]));
                 }
             }
         }
-        seconds
+        answers
     }
 }
 
-fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let began = Instant::now();
-    let answer = work();
-    (began.elapsed(), answer)
+fn rotate(subject: &mut Subject) -> Answer {
+    Answer { seconds: subject.rotate_timed(ROTATED), pages: None }
 }
 
-fn long_user(conn: &mut PgConnection) -> Uuid {
-    select_uuid(conn, "user 0")
-}
-
-fn select_uuid(conn: &mut PgConnection, name: &str) -> Uuid {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        id: Uuid,
-    }
-    sql_query("SELECT md5($1)::uuid AS id")
-        .bind::<Text, _>(name)
-        .get_result::<Row>(conn)
-        .expect("it can be computed")
-        .id
-}
-
-fn list_sessions(subject: &mut Subject) -> Duration {
-    let query = SessionQuery::of_user(long_user(&mut subject.conn));
-    let mut tokens = RefreshTokenRepository::new(&mut subject.conn);
-    let (taken, page) = timed(|| tokens.list_sessions(&query));
-    assert_eq!(page.expect("it can be read").sessions.len(), LONG_SESSIONS as usize, "all of them");
-    taken
+fn list_sessions(subject: &mut Subject) -> Answer {
+    let query = SessionQuery::of_user(named(subject, "user 0"));
+    rolled_back(subject, |conn| {
+        let page = RefreshTokenRepository::new(conn).list_sessions(&query).expect("it can be read");
+        assert_eq!(page.sessions.len(), LONG_SESSIONS as usize, "all of them");
+    })
 }
 
 /// The live sessions of a user from an index on (`user_id`, `session_id`, `generation`): from each session to the next,
@@ -131,46 +120,70 @@ CROSS JOIN LATERAL (
 WHERE rotated_to IS NULL AND revoked_at IS NULL AND least(expires_at, session_expires_at) > clock_timestamp()
 ORDER BY session_started_at DESC, session_id DESC";
 
-fn list_by_skipping(subject: &mut Subject) -> Duration {
-    let user_id = long_user(&mut subject.conn);
-    let (taken, rows) = timed(|| sql_query(SKIP).bind::<SqlUuid, _>(user_id).execute(&mut subject.conn));
-    assert_eq!(rows, Ok(LONG_SESSIONS as usize), "all of them");
-    taken
-}
-
-fn get_active(subject: &mut Subject) -> Duration {
-    let user_id = long_user(&mut subject.conn);
-    let mut tokens = RefreshTokenRepository::new(&mut subject.conn);
-    let (taken, active) = timed(|| tokens.get_active_tokens_for_user(user_id));
-    assert_eq!(active.expect("it can be read").len(), LONG_SESSIONS as usize, "one of each session");
-    taken
-}
-
-fn end_session(subject: &mut Subject) -> Duration {
-    let session_id = select_uuid(&mut subject.conn, "session -1");
-    rolled_back(subject, |tokens| {
-        assert_eq!(tokens.end_session(session_id).expect("nobody else is there").tokens, 1);
+fn list_by_skipping(subject: &mut Subject) -> Answer {
+    let user_id = named(subject, "user 0");
+    rolled_back(subject, |conn| {
+        let rows = sql_query(SKIP).bind::<SqlUuid, _>(user_id).execute(conn);
+        assert_eq!(rows, Ok(LONG_SESSIONS as usize), "all of them");
     })
 }
 
-fn revoke_all(subject: &mut Subject) -> Duration {
-    let user_id = long_user(&mut subject.conn);
+fn get_active(subject: &mut Subject) -> Answer {
+    let user_id = named(subject, "user 0");
+    rolled_back(subject, |conn| {
+        let active = RefreshTokenRepository::new(conn).get_active_tokens_for_user(user_id).expect("it can be read");
+        assert_eq!(active.len(), LONG_SESSIONS as usize, "one of each session");
+    })
+}
+
+fn end_session(subject: &mut Subject) -> Answer {
+    let session_id = named(subject, "session -1");
+    rolled_back(subject, |conn| {
+        let receipt = RefreshTokenRepository::new(conn).end_session(session_id).expect("nobody else is there");
+        assert_eq!(receipt.tokens, 1);
+    })
+}
+
+/// The token that `end_session` ends, where only the user's index knows which one is the newest.
+const NEWEST: &str = "
+SELECT newest.*
+FROM (SELECT user_id FROM refresh_tokens WHERE session_id = $1 LIMIT 1) any_token
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM refresh_tokens
+    WHERE user_id = any_token.user_id AND session_id = $1
+    ORDER BY generation DESC
+    LIMIT 1
+) newest";
+
+fn newest_by_user(subject: &mut Subject) -> Answer {
+    let session_id = named(subject, "session -1");
+    rolled_back(subject, |conn| {
+        let rows = sql_query(NEWEST).bind::<SqlUuid, _>(session_id).execute(conn);
+        assert_eq!(rows, Ok(1));
+    })
+}
+
+fn revoke_all(subject: &mut Subject) -> Answer {
+    let user_id = named(subject, "user 0");
     let rows = usize::try_from(LONG_SESSIONS * subject.load.long).expect("a count");
-    let taken = rolled_back(subject, |tokens| {
-        assert_eq!(tokens.revoke_all_for_user(user_id).expect("nobody else is there").tokens, rows);
+    let answer = rolled_back(subject, |conn| {
+        let receipt = RefreshTokenRepository::new(conn).revoke_all_for_user(user_id).expect("nobody else is there");
+        assert_eq!(receipt.tokens, rows);
     });
     // The next round is to find the table as this one did.
     subject.conn.batch_execute("VACUUM refresh_tokens").expect("the role owns the table");
-    taken
+    answer
 }
 
-fn clean_up(subject: &mut Subject) -> Duration {
+fn clean_up(subject: &mut Subject) -> Answer {
     let mut deleted = 0;
-    let taken = rolled_back(subject, |tokens| {
-        deleted = tokens.cleanup_expired(DAYS).expect("nobody else is there");
+    let answer = rolled_back(subject, |conn| {
+        deleted = RefreshTokenRepository::new(conn).cleanup_expired(DAYS).expect("nobody else is there");
     });
     assert!(deleted > 0, "old rows");
-    taken * 1_000 / u32::try_from(deleted).expect("far fewer")
+    let per_thousand = 1_000.0 / f64::from(u32::try_from(deleted).expect("far fewer"));
+    Answer { seconds: answer.seconds * per_thousand, pages: answer.pages.map(|pages| pages * per_thousand) }
 }
 
 /// What a retention of spent rows would do that goes by age: a batch of the oldest.
@@ -184,33 +197,64 @@ WHERE id = ANY (ARRAY(
     LIMIT {batch}
     FOR UPDATE SKIP LOCKED))";
 
-fn delete_spent(subject: &mut Subject) -> Duration {
+fn delete_spent(subject: &mut Subject) -> Answer {
     let delete = DELETE_SPENT.replace("{age}", subject.variant.age).replace("{batch}", &BATCH.to_string());
-    subject.conn.test_transaction::<_, diesel::result::Error, _>(|conn| {
-        let (taken, deleted) = timed(|| sql_query(delete).execute(conn));
-        assert!(deleted? > 0, "old rows");
-        Ok(taken)
+    rolled_back(subject, |conn| {
+        assert!(sql_query(delete).execute(conn).expect("nobody else is there") > 0, "old rows");
     })
 }
 
-fn rolled_back(subject: &mut Subject, verb: impl FnOnce(&mut RefreshTokenRepository<'_>)) -> Duration {
-    subject.conn.test_transaction::<_, diesel::result::Error, _>(|conn| {
-        let mut tokens = RefreshTokenRepository::new(conn);
-        Ok(timed(|| verb(&mut tokens)).0)
+fn revoke_org(subject: &mut Subject) -> Answer {
+    let org_id = named(subject, "org 1");
+    rolled_back(subject, |conn| {
+        let receipt = RefreshTokenRepository::new(conn).revoke_all_for_org(org_id).expect("nobody else is there");
+        assert!(receipt.tokens > 0, "live rows");
     })
 }
 
-fn revoke_org(subject: &mut Subject) -> Duration {
-    let org_id = select_uuid(&mut subject.conn, "org 1");
-    rolled_back(subject, |tokens| {
-        assert!(tokens.revoke_all_for_org(org_id).expect("nobody else is there").tokens > 0, "live rows");
-    })
-}
-
-fn live_of_org(subject: &mut Subject) -> Duration {
-    let org_id = select_uuid(&mut subject.conn, "org 1");
+fn live_of_org(subject: &mut Subject) -> Answer {
+    let org_id = named(subject, "org 1");
     let live = "SELECT id FROM refresh_tokens WHERE active_org_id = $1 AND rotated_to IS NULL AND revoked_at IS NULL";
-    let (taken, rows) = timed(|| sql_query(live).bind::<SqlUuid, _>(org_id).execute(&mut subject.conn));
-    assert!(rows.expect("it can be read") > 0, "live rows");
-    taken
+    rolled_back(subject, |conn| {
+        let rows = sql_query(live).bind::<SqlUuid, _>(org_id).execute(conn).expect("it can be read");
+        assert!(rows > 0, "live rows");
+    })
+}
+
+/// The id that the load made of a name.
+fn named(subject: &mut Subject, name: &str) -> Uuid {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        id: Uuid,
+    }
+    let named = sql_query("SELECT md5($1)::uuid AS id").bind::<Text, _>(name);
+    named.get_result::<Row>(&mut subject.conn).expect("it can be computed").id
+}
+
+fn rolled_back(subject: &mut Subject, work: impl FnOnce(&mut PgConnection)) -> Answer {
+    subject.conn.test_transaction::<_, diesel::result::Error, _>(|conn| {
+        let before = pages(conn)?;
+        let began = Instant::now();
+        work(conn);
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Answer { seconds, pages: Some(pages(conn)? - before) })
+    })
+}
+
+/// How often this session has looked at a page, as far as it has not told the server yet; it does not tell within a
+/// transaction.
+fn pages(conn: &mut PgConnection) -> QueryResult<f64> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Double)]
+        pages: f64,
+    }
+    sql_query(
+        "SELECT (pg_stat_get_xact_blocks_fetched('refresh_tokens'::regclass)
+             + sum(pg_stat_get_xact_blocks_fetched(indexrelid)))::float8 AS pages
+         FROM pg_index WHERE indrelid = 'refresh_tokens'::regclass",
+    )
+    .get_result(conn)
+    .map(|row: Row| row.pages)
 }

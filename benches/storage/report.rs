@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::quartiles::Quartiles;
+use crate::questions::Answer;
 
 /// Says nothing where nothing is measured.
 pub(crate) struct Report {
@@ -53,13 +54,17 @@ pub(crate) fn bytes(bytes: f64) -> String {
     format!("{bytes:.0}")
 }
 
-/// The median in milliseconds and, unless this is the first, its ratio to the first's, taken within rounds.
-pub(crate) fn times(first: &[f64], these: &[f64], is_first: bool) -> String {
-    let median = Quartiles::of(these.to_vec()).median * 1e3;
-    let time = if median < 10.0 { format!("{median:.2} ms") } else { format!("{median:.0} ms") };
-    if is_first || first.len() != these.len() {
-        return time;
-    }
-    let ratio = Quartiles::of(these.iter().zip(first).map(|(this, first)| this / first).collect());
-    format!("{time}; × {:.2} ({:.2} to {:.2})", ratio.median, ratio.lower, ratio.upper)
+/// Medians; and how many times the first's time it was, within rounds.
+pub(crate) fn cost(these: Option<&[Answer]>, first: Option<&[Answer]>) -> String {
+    let Some(these) = these else { return String::new() };
+    let milliseconds = Quartiles::of(these.iter().map(|answer| answer.seconds * 1e3).collect()).median;
+    let time = if milliseconds < 10.0 { format!("{milliseconds:.2} ms") } else { format!("{milliseconds:.0} ms") };
+    let pages: Option<Vec<f64>> = these.iter().map(|answer| answer.pages).collect();
+    let pages = pages.map(|pages| format!("{:.0} pages", Quartiles::of(pages).median));
+    let ratio = first.map(|first| {
+        let ratios = these.iter().zip(first).map(|(this, first)| this.seconds / first.seconds).collect();
+        let Quartiles { lower, median, upper } = Quartiles::of(ratios);
+        format!("× {median:.2} ({lower:.2} to {upper:.2})")
+    });
+    [Some(time), pages, ratio].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

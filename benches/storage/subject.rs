@@ -104,9 +104,7 @@ impl Subject {
 
     /// Rotates all that rotations made so far: every row of their pages.
     pub(crate) fn rotate_dense(&mut self) -> Rotated {
-        let mut tokens = std::mem::take(&mut self.dense);
-        // They are random texts: in their order they lie anywhere in those pages.
-        tokens.sort_by(|a, b| a.expose().cmp(b.expose()));
+        let tokens = std::mem::take(&mut self.dense);
         self.rotate_counted(&tokens)
     }
 
@@ -119,12 +117,12 @@ impl Subject {
         self.rotate_dense()
     }
 
-    /// How long a rotation of a token somewhere in the table takes, without drawing the successor.
-    pub(crate) fn rotate_timed(&mut self, percent: usize) -> Duration {
-        let tokens = self.take_spread(percent);
+    /// How many seconds a rotation takes, without drawing the successor: of tokens that rotations made, in turn.
+    pub(crate) fn rotate_timed(&mut self, count: usize) -> f64 {
+        let tokens: Vec<_> = self.dense.drain(..count.min(self.dense.len())).collect();
         let (taken, made) = rotate_all(&mut self.conn, &tokens, self.variant.ids);
         self.dense.extend(made);
-        taken / u32::try_from(tokens.len()).expect("far fewer")
+        taken.as_secs_f64() / f64::from(u32::try_from(tokens.len()).expect("far fewer"))
     }
 
     fn take_spread(&mut self, percent: usize) -> Vec<TokenHash> {
@@ -149,6 +147,8 @@ impl Subject {
             sql_query("SELECT pg_sleep(0.02)").execute(&mut self.conn).expect("the server answers");
         };
         self.dense.extend(made);
+        // They are random texts: in their order they lie anywhere in those pages.
+        self.dense.sort_by(|a, b| a.expose().cmp(b.expose()));
         Rotated {
             hot: ratio(after.hot - before.hot, after.updates - before.updates),
             wal_bytes: ratio(wal - before.wal, count),
