@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Double};
 use refresh_tokens::{RefreshTokenRepository, Rotation, RotationRequest, TokenHash};
-use refresh_tokens_support::Database;
+use refresh_tokens_support::database::connect;
 use refresh_tokens_support::doc::successor;
+use refresh_tokens_support::{Database, race};
 
 use crate::Run;
 use crate::load::live;
@@ -22,6 +24,10 @@ use crate::subject::ratio;
 /// 0.2, 0.2 and 0.1.
 const FACTORS: [Option<f64>; 4] = [None, Some(0.05), Some(0.02), Some(0.01)];
 
+/// For the fill of all tables: their rows begin to expire at the same instant.
+const FILL_SECONDS: i64 = 60;
+const FEW_FILL_SECONDS: i64 = 2;
+
 /// Spent rows, of which one expires each millisecond from the beginning on, and sessions that are rotated in turn.
 const ROWS: i32 = 200_000;
 const FEW_ROWS: i32 = 4_000;
@@ -31,6 +37,9 @@ const FEW_SESSIONS: i32 = 200;
 /// Rows that are born and deleted in a second. A clean-up comes every second, and autovacuum looks as often.
 const BATCHES: usize = 10;
 const BATCH: usize = 100;
+
+/// The generation of the live tokens, after all that are spent.
+const LIVE: i32 = 1_000;
 
 const SECONDS: u64 = 150;
 const FEW_SECONDS: u64 = 2;
@@ -44,7 +53,7 @@ INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, 
 SELECT gen_random_uuid(), md5('user ' || number % {sessions} / 2)::uuid, encode(sha256(number::text::bytea), 'hex'),
     md5('org')::uuid, expires_at, gen_random_uuid(), expires_at - interval '30 days',
     md5('session ' || number % {sessions})::uuid, number / {sessions}, expires_at
-FROM generate_series(1, {rows}) number, LATERAL (SELECT now() + number * interval '1 ms' AS expires_at) AS clock
+FROM generate_series(1, {rows}) number, LATERAL (SELECT '{beginning}'::timestamptz + number * interval '1 ms' AS expires_at) AS clock
 ORDER BY number;
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, session_id, generation)
 SELECT gen_random_uuid(), md5('user ' || number / 2)::uuid, encode(sha256(('live ' || number)::bytea), 'hex'),
@@ -77,10 +86,21 @@ pub(crate) fn compare(run: &Run, report: &mut Report) {
     if !run.wants("autovacuum") {
         return;
     }
-    let (rows, sessions, seconds) =
-        if run.measures { (ROWS, SESSIONS, SECONDS) } else { (FEW_ROWS, FEW_SESSIONS, FEW_SECONDS) };
-    eprintln!("autovacuum, {seconds} s …");
-    let tables: Vec<_> = FACTORS.iter().map(|factor| Steady::fill(&run.url, *factor, rows, sessions)).collect();
+    let (rows, sessions, fill_seconds, seconds) = if run.measures {
+        (ROWS, SESSIONS, FILL_SECONDS, SECONDS)
+    } else {
+        (FEW_ROWS, FEW_SESSIONS, FEW_FILL_SECONDS, FEW_SECONDS)
+    };
+    eprintln!("autovacuum, {fill_seconds} and {seconds} s …");
+    let mut clock = connect(&run.url);
+    let beginning = race::now(&mut clock) + TimeDelta::seconds(fill_seconds);
+    let fill = FILL
+        .replace("{rows}", &rows.to_string())
+        .replace("{sessions}", &sessions.to_string())
+        .replace("{generation}", &LIVE.to_string())
+        .replace("{beginning}", &beginning.to_rfc3339());
+    let tables: Vec<_> = FACTORS.iter().map(|factor| Steady::fill(&run.url, *factor, &fill)).collect();
+    race::wait_until(&mut clock, beginning);
     // Beside each other, so that all have the same minutes of the machine.
     let rows: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = tables.into_iter().map(|table| scope.spawn(move || table.run(seconds))).collect();
@@ -110,17 +130,12 @@ pub(crate) fn compare(run: &Run, report: &mut Report) {
 }
 
 impl Steady {
-    fn fill(url: &str, factor: Option<f64>, rows: i32, sessions: i32) -> Self {
+    fn fill(url: &str, factor: Option<f64>, fill: &str) -> Self {
         let table = Database::migrated_on(url);
         let mut conn = table.connect();
-        let generation = rows / sessions + 1;
-        let fill = FILL
-            .replace("{rows}", &rows.to_string())
-            .replace("{sessions}", &sessions.to_string())
-            .replace("{generation}", &generation.to_string());
         // Not yet, or the fill itself would be a reason to come.
         conn.batch_execute("ALTER TABLE refresh_tokens SET (autovacuum_enabled = off)").expect("the table is ours");
-        conn.batch_execute(&fill).expect("the rows are new");
+        conn.batch_execute(fill).expect("the rows are new");
         conn.batch_execute("VACUUM ANALYZE refresh_tokens").expect("the role owns the table");
         if let Some(factor) = factor {
             let set = format!(
@@ -130,7 +145,7 @@ impl Steady {
             conn.batch_execute(&set).expect("the table is ours");
         }
         conn.batch_execute("ALTER TABLE refresh_tokens RESET (autovacuum_enabled)").expect("the table is ours");
-        let live = live(&mut conn, generation).into();
+        let live = live(&mut conn, LIVE).into();
         Self { table, conn, live }
     }
 
