@@ -17,7 +17,7 @@ const LONG_HISTORY: i32 = 10_000;
 const SHORT_HISTORY: i32 = 200;
 
 /// Percent of the live tokens that are rotated without page images, and as many with them.
-const COUNTED: usize = 45;
+const COUNTED: usize = 40;
 
 pub(crate) fn compare(run: &Run, report: &mut Report) {
     if !VARIANTS.iter().any(|variant| run.wants(variant.name)) {

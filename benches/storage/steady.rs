@@ -161,7 +161,7 @@ impl Steady {
             }
             let clean_up = Instant::now();
             let deleted = RefreshTokenRepository::new(&mut self.conn).cleanup_expired(0).expect("it can be cleaned");
-            if second > seconds / 2 && deleted > 0 {
+            if deleted > 0 {
                 clean_ups.push(ratio_of(clean_up.elapsed(), deleted) * 1e6);
             }
             most_dead = most_dead.max(sample(&mut self.conn).dead);
