@@ -12,6 +12,8 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use refresh_tokens_support::server::Durability;
 use refresh_tokens_support::{Database, Server};
 
+use super::quartiles::Quartiles;
+
 const SAMPLES: usize = 12;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASUREMENT: Duration = Duration::from_secs(2);
@@ -47,12 +49,6 @@ struct Line {
     theirs: f64,
     ratio: Quartiles,
     rounds: usize,
-}
-
-struct Quartiles {
-    lower: f64,
-    median: f64,
-    upper: f64,
 }
 
 impl Comparison {
@@ -152,11 +148,11 @@ fn in_rounds(name: &str, names: &[&'static str], contenders: &mut [Contender]) -
     }
     let milliseconds = |turns: &[Duration]| {
         let turns = turns.iter().map(Duration::as_secs_f64).collect();
-        quartiles(turns).median * 1e3 / f64::from(iterations)
+        Quartiles::of(turns).median * 1e3 / f64::from(iterations)
     };
     let ratios = |theirs: &[Duration]| {
         let within_rounds = turns[0].iter().zip(theirs);
-        quartiles(within_rounds.map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64()).collect())
+        Quartiles::of(within_rounds.map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64()).collect())
     };
     let others = turns.iter().zip(names).skip(1);
     let lines = others.map(|(theirs, other)| Line {
@@ -176,10 +172,4 @@ fn iterations_in_a_turn(contender: &mut Contender) -> u32 {
         iterations *= 2;
     }
     iterations
-}
-
-fn quartiles(mut values: Vec<f64>) -> Quartiles {
-    values.sort_by(f64::total_cmp);
-    let at = |quarter: usize| values[(values.len() - 1) * quarter / 4];
-    Quartiles { lower: at(1), median: at(2), upper: at(3) }
 }

@@ -64,14 +64,15 @@ pub struct Server {
 /// and starts it again, which does not work before the last of the old one's processes has noticed.
 const KEEPER: &str = r#"
 programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6
+shift 6
 umask 077
 trap '' INT TERM HUP PIPE
 mkdir "$scratch" || exit 1
 fail() { cat "$scratch/log" >&2; rm -rf "$scratch"; exit 1; }
 if [ ! -e "$data/PG_VERSION" ]; then
-    set --
-    [ "$sync" = on ] || set -- --no-sync
-    "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C "$@" \
+    no_sync=
+    [ "$sync" = on ] || no_sync=--no-sync
+    "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C $no_sync \
         >"$scratch/log" 2>&1 </dev/null || fail
 fi
 for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -81,19 +82,19 @@ done
 start() {
     "$programs/postgres" -D "$data" -k "$scratch" -p 5432 -c listen_addresses='' -c fsync="$sync" \
         -c synchronous_commit="$commit" -c full_page_writes="$commit" -c max_connections=200 \
-        -c shared_buffers=256MB -c max_wal_size=4GB -c logging_collector=off -c autovacuum_naptime=10s \
+        -c shared_buffers=256MB -c max_wal_size=4GB -c logging_collector=off -c autovacuum_naptime=10s "$@" \
         >"$scratch/log" 2>&1 </dev/null &
     server=$!
 }
-start
+start "$@"
 is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q '^ready' "$data/postmaster.pid"; }
 while read -r _; do
     kill -KILL "$server"
     wait "$server"
-    start
+    start "$@"
     until is_ready; do
         sleep 0.1
-        kill -0 "$server" || start
+        kill -0 "$server" || start "$@"
     done
 done 2>/dev/null
 { while kill -"$stop" "$server"; do sleep 1; done; } 2>/dev/null &
@@ -121,11 +122,20 @@ impl Server {
     ///
     /// Where there are no server programs, or they fail.
     pub fn temporary(durability: Durability) -> Result<Self, ServerError> {
+        Self::temporary_with(durability, &[])
+    }
+
+    /// As [`temporary`](Self::temporary), with settings of the server (`name=value`) that go before this module's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`temporary`](Self::temporary).
+    pub fn temporary_with(durability: Durability, settings: &[&str]) -> Result<Self, ServerError> {
         let owner = unprivileged();
         let scratch = scratch_folder(owner.as_ref());
         let data = scratch.join("data");
         // QUIT: nobody needs a last checkpoint of data that is removed.
-        Self::start(scratch, data, owner.as_ref(), durability, "QUIT")
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings)
     }
 
     /// Starts a server on a given folder, which is made if it is not there and stays afterwards.
@@ -146,7 +156,7 @@ impl Server {
             make_for(&data, owner.as_ref()).map_err(|error| ServerError::Io(folder, error))?;
         }
         let scratch = scratch_folder(owner.as_ref());
-        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT")
+        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[])
     }
 
     fn start(
@@ -155,6 +165,7 @@ impl Server {
         owner: Option<&Account>,
         durability: Durability,
         stop: &str,
+        settings: &[&str],
     ) -> Result<Self, ServerError> {
         let programs = binaries::find().ok_or(ServerError::NoBinaries)?;
         let (sync, commit) = match durability {
@@ -167,6 +178,7 @@ impl Server {
             .args(["-c", KEEPER, "keeper"])
             .args([programs.as_os_str(), scratch.as_os_str(), data.as_os_str()])
             .args([sync, commit, stop])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .env("LC_ALL", "C") // a locale that is not installed would stop initdb
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
