@@ -1,5 +1,5 @@
-//! What one rotation costs, whatever else the machine does: round trips, processor time of the server and of the client,
-//! and the client's instructions.
+//! What one rotation costs, whatever else the machine does: round trips, processor time of the server and of the
+//! client, and the client's instructions.
 //!
 //! `benches/README.md` says how to run it and how to read it.
 

@@ -1,5 +1,6 @@
-//! What clean-up costs those who rotate beside it, what the verbs cost in a small table and in a large one, and what it takes
-//! to delete, archive and drop. `scripts/scale` runs it on ten million rows; `benches/README.md` says how to read it.
+//! What clean-up costs those who rotate beside it, what the verbs cost in a small table and in a large one, and what it
+//! takes to delete, archive and drop. `scripts/scale` runs it on ten million rows; `benches/README.md` says how to read
+//! it.
 
 #![expect(
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! The indexes, the fillfactor and the autovacuum settings of `refresh_tokens`, beside others: what a rotation writes, how
-//! many bytes a row takes, what a long history, a clean-up and a tenant cost, and how far a table in use grows.
+//! The indexes, the fillfactor and the autovacuum settings of `refresh_tokens`, beside others: what a rotation writes,
+//! how many bytes a row takes, what a long history, a clean-up and a tenant cost, and how far a table in use grows.
 //!
 //! `scripts/storage` runs it; `benches/README.md` says how to read it, and `ARCHITECTURE.md` what was chosen by it.
 

@@ -15,8 +15,8 @@ use refresh_tokens::{
 };
 use refresh_tokens_support::Database;
 
-/// Spent tokens for a week, in which their reuse is noticed; the last token of a session that was ended, for half a year,
-/// so that it can be listed; the rest until 30 days after its expiry. Then into the archive.
+/// Spent tokens for a week, in which their reuse is noticed; the last token of a session that was ended, for half a
+/// year, so that it can be listed; the rest until 30 days after its expiry. Then into the archive.
 fn policy() -> RetentionPolicy {
     RetentionPolicy::default()
         .rotated_for(TimeDelta::days(7))

@@ -77,9 +77,9 @@ pub enum Error {
     #[error("gave up {0}: rolled back, try again")]
     Busy(Wait),
 
-    /// The server chose this transaction as the victim of a deadlock, or could not serialize it
-    /// (REPEATABLE READ and SERIALIZABLE); or a [`LockedToken`](crate::LockedToken) was to switch the organisation while
-    /// somebody else held the user's gate. Roll the transaction back and run it again, from its start.
+    /// The server chose this transaction as the victim of a deadlock, or could not serialize it (REPEATABLE READ and
+    /// SERIALIZABLE); or a [`LockedToken`](crate::LockedToken) was to switch the organisation while somebody else held
+    /// the user's gate. Roll the transaction back and run it again, from its start.
     #[error("the server gave way to a concurrent transaction: rolled back, run the whole transaction again")]
     Conflict,
 

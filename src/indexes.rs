@@ -8,26 +8,26 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use crate::error::{Error, Result, Wait};
 use crate::isolation::{Scope, in_any_isolation};
 
-/// Builds those indexes of `refresh_tokens` that this version needs and that are not there, without blocking anybody who
-/// writes; returns their names.
+/// Builds those indexes of `refresh_tokens` that this version needs and that are not there, without blocking anybody
+/// who writes; returns their names.
 ///
-/// [`migrate`](crate::migrate) makes indexes in its transaction, and until that commits nobody writes. On an empty table that is
-/// nothing; on one of many millions of rows call this before it, and `migrate` finds them there. It is also what mends
-/// an index that [`verify`](crate::verify) misses: one that was dropped, or whose build was broken off.
+/// [`migrate`](crate::migrate) makes indexes in its transaction, and until that commits nobody writes. On an empty
+/// table that is nothing; on one of many millions of rows call this before it, and `migrate` finds them there. It is
+/// also what mends an index that [`verify`](crate::verify) misses: one that was dropped, or whose build was broken off.
 ///
-/// It scans the table twice for each, waits for transactions that are open meanwhile, and may take hours. Call it from one
-/// place, on a connection of its own straight to the server, without a `statement_timeout`, by a role that owns the table. If it is
-/// broken off, the next call removes what is left and begins anew.
+/// It scans the table twice for each, waits for transactions that are open meanwhile, and may take hours. Call it from
+/// one place, on a connection of its own straight to the server, without a `statement_timeout`, by a role that owns the
+/// table. If it is broken off, the next call removes what is left and begins anew.
 ///
 /// # Errors
 ///
-/// [`Error::SchemaMissing`] if there is no table; [`Error::Migration`] inside a transaction, where PostgreSQL cannot do it;
-/// [`Error::Busy`] if another process is at it. Indexes that were built before an error stay.
+/// [`Error::SchemaMissing`] if there is no table; [`Error::Migration`] inside a transaction, where PostgreSQL cannot do
+/// it; [`Error::Busy`] if another process is at it. Indexes that were built before an error stay.
 ///
 /// # Locking
 ///
-/// `SHARE UPDATE EXCLUSIVE` on the table: nobody who reads or writes rows waits, but VACUUM and changes of the schema do.
-/// And an advisory lock of the session.
+/// `SHARE UPDATE EXCLUSIVE` on the table: nobody who reads or writes rows waits, but VACUUM and changes of the schema
+/// do. And an advisory lock of the session.
 ///
 /// # Example
 ///

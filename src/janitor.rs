@@ -16,8 +16,9 @@ pub use config::JanitorConfig;
 
 /// A worker thread that cleans up from time to time, until it is dropped.
 ///
-/// Run one in each process of a fleet: batches skip what others have locked, so they share the work, and none depends on
-/// another. A run takes one connection of the store. A run that fails is counted, and the next one comes in its turn.
+/// Run one in each process of a fleet: batches skip what others have locked, so they share the work, and none depends
+/// on another. A run takes one connection of the store. A run that fails is counted, and the next one comes in its
+/// turn.
 ///
 /// # Example
 ///
@@ -177,7 +178,8 @@ impl Janitor {
     /// Ends it, waits for its thread, and returns what it did.
     ///
     /// A run that is under way ends after its current batch: within the store's
-    /// [`statement_timeout`](crate::StoreConfig::statement_timeout), or its pool timeout where it waits for a connection. Dropping it does the same.
+    /// [`statement_timeout`](crate::StoreConfig::statement_timeout), or its pool timeout where it waits for a
+    /// connection. Dropping it does the same.
     ///
     /// # Example
     ///

@@ -20,7 +20,8 @@ const LINKS: i64 = 100;
 const CHUNK: i64 = 100_000;
 
 /// Rows in the order of their birth: link by link, session by session. A token lives for 30 days, and lasts until the
-/// next one is born; the oldest 24 of a session's hundred expired more than 30 days ago. Each session has a user of its own.
+/// next one is born; the oldest 24 of a session's hundred expired more than 30 days ago. Each session has a user of its
+/// own.
 const FILL: &str = "
 INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to, created_at, session_id,
     session_started_at, generation, rotated_at)

@@ -23,8 +23,8 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a negative number of days or more than 36,500. After an error in a later
-    /// batch, those before it stay deleted.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a negative number of days or more than 36,500. After an
+    /// error in a later batch, those before it stay deleted.
     ///
     /// # Locking
     ///
@@ -50,14 +50,15 @@ impl RefreshTokenRepository<'_> {
     /// for nobody, and no row goes twice. What one run leaves, because its budget was used up or the process died,
     /// another finds. Tokens first, then cutoffs.
     ///
-    /// Inside a transaction of yours, nothing of that can be had: all batches are part of it, pauses are left out, rows stay
-    /// locked until your COMMIT, and the report says [`Durability::UntilYourCommit`](crate::Durability::UntilYourCommit).
+    /// Inside a transaction of yours, nothing of that can be had: all batches are part of it, pauses are left out, rows
+    /// stay locked until your COMMIT, and the report says
+    /// [`Durability::UntilYourCommit`](crate::Durability::UntilYourCommit).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if a time of the policy is out of its range, before anything is read;
-    /// [`Error::ArchiveNotPrepared`](crate::Error::ArchiveNotPrepared) if the archive has no partition for this month.
-    /// After an error, the batches before it stay done.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if a time of the policy is out of its range, before anything
+    /// is read; [`Error::ArchiveNotPrepared`](crate::Error::ArchiveNotPrepared) if the archive has no partition for
+    /// this month. After an error, the batches before it stay done.
     ///
     /// # Locking
     ///
@@ -106,12 +107,12 @@ impl RefreshTokenRepository<'_> {
     /// use std::sync::atomic::{AtomicBool, Ordering};
     /// use refresh_tokens::{CleanupBudget, CleanupEnd, RetentionPolicy};
     ///
-    /// let stop = AtomicBool::new(true); // as a handler of signals would set it
+    /// let stop = AtomicBool::new(false); // a handler of signals sets it
     /// let report = tokens.cleanup_with(&RetentionPolicy::default(), &CleanupBudget::default(), |so_far| {
     ///     println!("{so_far}");
     ///     if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     /// })?;
-    /// assert_eq!(report.end, Some(CleanupEnd::Interrupted));
+    /// assert_eq!(report.end, Some(CleanupEnd::Complete));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn cleanup_with(
@@ -125,9 +126,8 @@ impl RefreshTokenRepository<'_> {
 
     /// Counts what [`cleanup`](Self::cleanup) would delete or archive, and changes nothing: a dry run.
     ///
-    /// It reads what clean-up would, and locks nothing. A budget of rows ends it after the batch that has used it up. Cutoffs are not
-    /// counted. For a figure without
-    /// reading it all: [`retention_backlog`](Self::retention_backlog).
+    /// It reads what clean-up would, and locks nothing. A budget of rows ends it after the batch that has used it up.
+    /// Cutoffs are not counted. For a figure without reading it all: [`retention_backlog`](Self::retention_backlog).
     ///
     /// # Errors
     ///
@@ -179,7 +179,8 @@ impl RefreshTokenRepository<'_> {
     /// Makes the archive's partitions of this month and so many after it; the names of those that were missing.
     ///
     /// A month is one of UTC. Where all are there it only looks; to make one, the role must own
-    /// `refresh_tokens_archive` and be allowed to make tables in its schema. Any number of processes may run it at once.
+    /// `refresh_tokens_archive` and be allowed to make tables in its schema. Any number of processes may run it at
+    /// once.
     ///
     /// # Errors
     ///
@@ -226,18 +227,18 @@ impl RefreshTokenRepository<'_> {
 
     /// Drops the archive's partitions that end by an instant, **and every row in them**; what they were.
     ///
-    /// Whatever their size, that is a matter of milliseconds, and no row of the table is touched. Called with the instant of
-    /// two years ago, it leaves what was archived in the last two years, and the rest of the month before.
+    /// Whatever their size, that is a matter of milliseconds, and no row of the table is touched. Called with the
+    /// instant of two years ago, it leaves what was archived in the last two years, and the rest of the month before.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if the instant lies in the future of the database's clock. After
-    /// an error, partitions that were dropped before it stay dropped.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if the instant lies in the future of the database's clock.
+    /// After an error, partitions that were dropped before it stay dropped.
     ///
     /// # Locking
     ///
-    /// `ACCESS EXCLUSIVE` on the archive, for one partition at a time: it waits for whoever reads or archives, and they for
-    /// it. Give the connection a `lock_timeout`.
+    /// `ACCESS EXCLUSIVE` on the archive, for one partition at a time: it waits for whoever reads or archives, and they
+    /// for it. Give the connection a `lock_timeout`.
     ///
     /// # Example
     ///

@@ -24,8 +24,8 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID. [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh)
-    /// inside a transaction of yours above READ COMMITTED.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID.
+    /// [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh) inside a transaction of yours above READ COMMITTED.
     ///
     /// # Locking
     ///
@@ -56,8 +56,9 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID. [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh)
-    /// if no such token is seen inside a transaction of yours above READ COMMITTED.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID.
+    /// [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh) if no such token is seen inside a transaction of
+    /// yours above READ COMMITTED.
     ///
     /// # Locking
     ///
@@ -182,8 +183,8 @@ impl RefreshTokenRepository<'_> {
 
     /// Revokes every token of a user but those of one session: log out all other devices, by a session's id.
     ///
-    /// The session is kept as it is, so that an answer which it has just lost can still be given again. A session that is not the
-    /// user's keeps nothing. Logins are cut off as by [`revoke_all_for_user`](Self::revoke_all_for_user).
+    /// The session is kept as it is, so that an answer which it has just lost can still be given again. A session that
+    /// is not the user's keeps nothing. Logins are cut off as by [`revoke_all_for_user`](Self::revoke_all_for_user).
     ///
     /// # Errors
     ///
@@ -216,8 +217,8 @@ impl RefreshTokenRepository<'_> {
     /// Revokes every token that a user has for one organisation: a member leaves.
     ///
     /// Whatever runs beside it, once it is committed no token of the user for that organisation, and none that was
-    /// being born, is valid again. Sessions that act for another organisation go on, but cannot switch to this one: that
-    /// is [`Refusal::OrgRevoked`](crate::Refusal::OrgRevoked). Logins to this organisation are cut off as by
+    /// being born, is valid again. Sessions that act for another organisation go on, but cannot switch to this one:
+    /// that is [`Refusal::OrgRevoked`](crate::Refusal::OrgRevoked). Logins to this organisation are cut off as by
     /// [`revoke_all_for_user`](Self::revoke_all_for_user).
     ///
     /// # Errors
@@ -247,16 +248,17 @@ impl RefreshTokenRepository<'_> {
 
     /// Revokes every live token of an organisation: a tenant is closed.
     ///
-    /// Once it has returned `Ok`, no token for that organisation that existed when it was called, and none that was being
-    /// born, is valid again. Rotated tokens are dead and left as they are. Sessions of other organisations cannot
-    /// switch to it and logins to it are cut off, as by [`revoke_all_for_user_in_org`](Self::revoke_all_for_user_in_org);
-    /// sessions that begin after the call are not touched.
+    /// Once it has returned `Ok`, no token for that organisation that existed when it was called, and none that was
+    /// being born, is valid again. Rotated tokens are dead and left as they are. Sessions of other organisations cannot
+    /// switch to it and logins to it are cut off, as by
+    /// [`revoke_all_for_user_in_org`](Self::revoke_all_for_user_in_org); sessions that begin after the call are not
+    /// touched.
     ///
-    /// It walks the whole table, 1,000 rows at a time, each in a short transaction of its own, until a walk meets none that
-    /// could be rotated, so mostly twice. That costs a look at every row: on a table larger than memory, expect it to take
-    /// as long as reading it in random order, and give it a connection without a tight `statement_timeout`. Called
-    /// inside a transaction of yours, it holds all that it locks, and every gate, so that other revocations and logins
-    /// wait for your COMMIT.
+    /// It walks the whole table, 1,000 rows at a time, each in a short transaction of its own, until a walk meets none
+    /// that could be rotated, so mostly twice. That costs a look at every row: on a table larger than memory, expect it
+    /// to take as long as reading it in random order, and give it a connection without a tight `statement_timeout`.
+    /// Called inside a transaction of yours, it holds all that it locks, and every gate, so that other revocations and
+    /// logins wait for your COMMIT.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@ use crate::retention::report::CleanupCursor;
 
 /// How much one run of clean-up may do, and how gently.
 ///
-/// A run goes by batches, each a short transaction of its own, and ends when nothing is due or a budget is used up. What it has
-/// done by then stays done; another run goes on.
+/// A run goes by batches, each a short transaction of its own, and ends when nothing is due or a budget is used up.
+/// What it has done by then stays done; another run goes on.
 ///
 /// # Example
 ///
@@ -108,7 +108,8 @@ impl CleanupBudget {
 
     /// Goes on where a run ended: [`CleanupReport::next`](crate::CleanupReport::next) of it.
     ///
-    /// Defaults to the start, from where whatever is due is found, too, after a walk over the rows that are kept before it.
+    /// Defaults to the start, from where whatever is due is found, too, after a walk over the rows that are kept before
+    /// it.
     ///
     /// # Example
     ///

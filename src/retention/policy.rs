@@ -16,8 +16,8 @@ use crate::input::{InvalidInput, days_in_range, lifetime_in_range, retention_in_
 /// | that was revoked unrotated: the last of its session | [`revoked_for`](Self::revoked_for) after that, or when it has expired long enough | [`Refusal::Revoked`](crate::Refusal::Revoked); an ended session with its reason in [`list_sessions`](crate::RefreshTokenRepository::list_sessions) | `NotFound`; the session is listed by what is left of it, or not at all |
 /// | that is live | never | | |
 ///
-/// Nothing that goes makes a token valid again, and what is left of a session stays revocable to its end. What is lost is
-/// evidence: reuse is noticed for as long as the spent token is kept. A session that is refreshed every 15 minutes
+/// Nothing that goes makes a token valid again, and what is left of a session stays revocable to its end. What is lost
+/// is evidence: reuse is noticed for as long as the spent token is kept. A session that is refreshed every 15 minutes
 /// leaves 2,880 rows a month; kept for a week after their rotation, they are 672.
 ///
 /// # Example
@@ -96,8 +96,8 @@ impl RetentionPolicy {
     /// How long after its rotation a token is kept, if it does not go before because it expired.
     ///
     /// Defaults to no end of its own: until it has expired long enough. From an hour, because the same request sent
-    /// again must find what it made, to 36,500 days; and at least the grace period, if you set one of more than an hour.
-    /// Rows that were rotated before the table was adopted carry no instant of it, and wait for their expiry.
+    /// again must find what it made, to 36,500 days; and at least the grace period, if you set one of more than an
+    /// hour. Rows that were rotated before the table was adopted carry no instant of it, and wait for their expiry.
     ///
     /// # Example
     ///
@@ -114,8 +114,8 @@ impl RetentionPolicy {
 
     /// How long after its revocation the last token of a session is kept, if it does not go before because it expired.
     ///
-    /// Defaults to no end of its own: until it has expired long enough. From zero to 36,500 days. A row that was rotated
-    /// and then revoked with its session counts as rotated.
+    /// Defaults to no end of its own: until it has expired long enough. From zero to 36,500 days. A row that was
+    /// rotated and then revoked with its session counts as rotated.
     ///
     /// # Example
     ///
@@ -132,10 +132,10 @@ impl RetentionPolicy {
 
     /// The longest lifetime that the host gives a token: how far clean-up has to look for rotated and revoked ones.
     ///
-    /// Defaults to none: it looks at every row up to the last to expire. It walks in the order of expiry, which with one lifetime
-    /// for all is the order in which tokens were made; told that lifetime, it stops at what is too young to be due, and
-    /// a pass costs what there is to delete and not what there is to keep. A token that lives longer is deleted later, not
-    /// never. From a microsecond to 36,500 days.
+    /// Defaults to none: it looks at every row up to the last to expire. It walks in the order of expiry, which with
+    /// one lifetime for all is the order in which tokens were made; told that lifetime, it stops at what is too young
+    /// to be due, and a pass costs what there is to delete and not what there is to keep. A token that lives longer is
+    /// deleted later, not never. From a microsecond to 36,500 days.
     ///
     /// # Example
     ///
@@ -152,8 +152,8 @@ impl RetentionPolicy {
 
     /// How long the record of a revocation is kept that refuses logins which were authenticated before it.
     ///
-    /// Defaults to for ever: a row for each user, member or organisation that was ever revoked. From a day to 36,500 days:
-    /// longer than any session lives, and than any login takes between authentication and
+    /// Defaults to for ever: a row for each user, member or organisation that was ever revoked. From a day to 36,500
+    /// days: longer than any session lives, and than any login takes between authentication and
     /// [`create`](crate::RefreshTokenRepository::create). That of everybody is always kept.
     ///
     /// # Example
@@ -169,7 +169,8 @@ impl RetentionPolicy {
         self
     }
 
-    /// Moves tokens into the table `refresh_tokens_archive` instead of deleting them, each in the statement that deletes it.
+    /// Moves tokens into the table `refresh_tokens_archive` instead of deleting them, each in the statement that
+    /// deletes it.
     ///
     /// Defaults to deleting. Partitions of the archive are made ahead by
     /// [`prepare_archive`](crate::RefreshTokenRepository::prepare_archive). What is archived cannot be presented,

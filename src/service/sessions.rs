@@ -65,8 +65,8 @@ impl SessionService {
 
     /// Ends the session of a presented secret: log-out (RFC 7009).
     ///
-    /// Any token of the session will do, also one that was spent a moment ago by a refresh that is still under way. A text
-    /// that is no secret ends nothing, and that is no error (RFC 7009 §2.2).
+    /// Any token of the session will do, also one that was spent a moment ago by a refresh that is still under way. A
+    /// text that is no secret ends nothing, and that is no error (RFC 7009 §2.2).
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
--- backlog: what clean-up by a policy has before it, without a scan of the table: what expired longer ago than $1, counted to at most $2, the oldest
--- of those, and what the server's statistics say of the table.
+-- backlog: what clean-up by a policy has before it, without a scan of the table: what expired longer ago than $1,
+-- counted to at most $2, the oldest of those, and what the server's statistics say of the table.
 WITH due AS MATERIALIZED (
     SELECT expires_at
     FROM refresh_tokens
