@@ -121,8 +121,7 @@ pub(crate) fn drop_before(conn: &mut PgConnection, instant: DateTime<Utc>) -> Re
     for partition in list(conn, Some(instant))? {
         let is_dropped = in_any_isolation(conn, |conn, _| {
             conn.batch_execute("LOCK TABLE refresh_tokens_archive IN SHARE UPDATE EXCLUSIVE MODE")?;
-            let still_there: Vec<Written> =
-                sql_query(DROP).bind::<Text, _>(&partition.name).bind::<Timestamptz, _>(instant).load(conn)?;
+            let still_there: Vec<Written> = sql_query(DROP).bind::<Text, _>(&partition.name).load(conn)?;
             for Written { statement, .. } in &still_there {
                 conn.batch_execute(statement)?;
             }
