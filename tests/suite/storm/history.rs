@@ -39,7 +39,14 @@ pub(super) enum Op {
     },
     /// Time passes for one token: it expired yesterday.
     Expire(Uuid),
+    /// Time passes for one token: if it was rotated, it was yesterday.
+    Age(Uuid),
     CleanUp,
+    /// Of what has expired, what was rotated more than an hour ago, and what was revoked.
+    CleanUpBy {
+        archives: bool,
+        batch: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,10 +199,15 @@ pub(super) struct History {
     pub(super) calls: Vec<Call>,
     /// The table after the last call, and the database's clock then.
     pub(super) table: Vec<Row>,
+    pub(super) archive: Vec<Row>,
     pub(super) read_at: DateTime<Utc>,
 }
 
 impl Call {
+    pub(super) fn is_clean_up(&self) -> bool {
+        matches!(self.op, Op::CleanUp | Op::CleanUpBy { .. })
+    }
+
     pub(super) fn frame(&self) -> Frame {
         match self.op {
             Op::Rotate { frame, .. } | Op::Revoke { frame, .. } => frame,
