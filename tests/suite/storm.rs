@@ -26,7 +26,8 @@ use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
 use check::{check, explain};
-use history::{Authenticated, Call, History, Row};
+use draw::Drawn;
+use history::{Authenticated, Call, History, Op, Row};
 use known::Known;
 use tally::Tally;
 
@@ -171,10 +172,21 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
         threads.into_iter().flat_map(|thread| thread.join().expect("no verb panics")).collect()
     });
     calls.sort_by_key(|call| call.start);
+    if profile.cleans_up {
+        calls.push(last_clean_up(&shared));
+    }
     let mut conn = database.connect();
     let table: Vec<RefreshToken> = dsl::refresh_tokens.select(RefreshToken::as_select()).load(&mut conn).unwrap();
     let (table, archive) = (table.iter().map(Row::from).collect(), archive::rows(&mut conn));
     History { calls, table, archive, read_at: race::now(&mut conn) }
+}
+
+/// When nobody else is there, it takes all that is due, however small its batches are.
+fn last_clean_up(shared: &Shared) -> Call {
+    let op = Op::CleanUpBy { archives: true, batch: 7 };
+    let start = shared.clock.fetch_add(1, Ordering::SeqCst);
+    let [(op, answer)] = act::act(&shared.store, &shared.group, Drawn::One(op)).try_into().expect("it is one call");
+    Call { thread: THREADS, start, end: shared.clock.fetch_add(1, Ordering::SeqCst), op, answer }
 }
 
 /// What all threads have in common.

@@ -55,17 +55,24 @@ fn act_one(store: &RefreshTokenStore, group: &GroupRotator, op: &Op) -> Answer {
             let expired = diesel::update(dsl::refresh_tokens.find(token)).set(dsl::expires_at.eq(in_days(-1)));
             expired.execute(&mut store.pool().get().unwrap()).map(Answer::Rows).map_err(Error::from)
         }
-        Op::Age(token) => age(&mut store.pool().get().unwrap(), *token),
+        Op::Age(token) => age(&mut store.pool().get().unwrap(), *token).map(Answer::Rows),
+        Op::AgeBetween(session) => age_between(&mut store.pool().get().unwrap(), *session).map(Answer::Rows),
         Op::CleanUp => store.cleanup_expired(0).map(Answer::Rows),
         Op::CleanUpBy { archives, batch } => clean_up(store, *archives, *batch),
     };
     answer.unwrap_or_else(|error| failed(&error))
 }
 
-fn age(conn: &mut PgConnection, token: Uuid) -> Result<Answer> {
+fn age(conn: &mut PgConnection, token: Uuid) -> Result<usize> {
     let rotated = diesel::update(dsl::refresh_tokens.find(token)).filter(dsl::rotated_at.is_not_null());
-    let aged = rotated.set(dsl::rotated_at.eq(in_days(-1))).execute(conn)?;
-    Ok(Answer::Rows(aged))
+    Ok(rotated.set(dsl::rotated_at.eq(in_days(-1))).execute(conn)?)
+}
+
+/// One after the other: it knows nothing of the order of locks.
+fn age_between(conn: &mut PgConnection, session: Uuid) -> Result<usize> {
+    let between = dsl::refresh_tokens.filter(dsl::session_id.eq(session)).filter(dsl::generation.gt(0));
+    let tokens: Vec<Uuid> = between.select(dsl::id).load(conn)?;
+    tokens.into_iter().map(|token| age(conn, token)).sum()
 }
 
 fn clean_up(store: &RefreshTokenStore, archives: bool, batch: u32) -> Result<Answer> {

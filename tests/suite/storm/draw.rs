@@ -151,7 +151,8 @@ fn kind(rng: &mut TestRng) -> Kind {
 fn token(rng: &mut TestRng, known: &Known, kind: Kind) -> Option<Row> {
     let old_in_ten = match kind {
         Kind::Rotate => 0,
-        Kind::PresentOld | Kind::Age => 10,
+        Kind::PresentOld => 10,
+        Kind::Age => 6,
         Kind::Expire => 4,
         _ => 3,
     };
@@ -169,7 +170,8 @@ fn with_token(rng: &mut TestRng, profile: &Profile, known: &mut Known, kind: Kin
         Kind::GetValid => Op::GetValid(token.id),
         Kind::CheckReuse => Op::CheckReuse(token.id),
         Kind::Expire => Op::Expire(token.id),
-        Kind::Age => Op::Age(token.id),
+        Kind::Age if rng.random() => Op::Age(token.id),
+        Kind::Age => Op::AgeBetween(token.session),
         Kind::RevokeOne if rng.random() => revoke(rng, |_| Target::Token(token.id)),
         Kind::RevokeOne => revoke(rng, |_| Target::Hash(token.id)),
         Kind::RevokeSession => revoke(rng, |rng| match rng.random_range(0..4) {

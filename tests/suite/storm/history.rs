@@ -41,6 +41,8 @@ pub(super) enum Op {
     Expire(Uuid),
     /// Time passes for one token: if it was rotated, it was yesterday.
     Age(Uuid),
+    /// The same for all tokens of a session but its first: what lies between is due before its ends.
+    AgeBetween(Uuid),
     CleanUp,
     /// Of what has expired, what was rotated more than an hour ago, and what was revoked.
     CleanUpBy {
@@ -159,6 +161,7 @@ pub(super) struct Row {
     pub(super) session: Uuid,
     pub(super) generation: i32,
     pub(super) rotated_to: Option<Uuid>,
+    pub(super) rotated_at: Option<DateTime<Utc>>,
     pub(super) is_revoked: bool,
     pub(super) reason: Option<RevokedReason>,
     pub(super) is_reused: bool,
@@ -176,6 +179,7 @@ impl From<&RefreshToken> for Row {
             session: token.session_id,
             generation: token.generation,
             rotated_to: token.rotated_to,
+            rotated_at: token.rotated_at,
             is_revoked: token.revoked_at.is_some(),
             reason: token.revoked_reason,
             is_reused: token.reused_at.is_some(),
@@ -197,7 +201,7 @@ impl Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct History {
     pub(super) calls: Vec<Call>,
-    /// The table after the last call, and the database's clock then.
+    /// The tables after the last call, and the database's clock then.
     pub(super) table: Vec<Row>,
     pub(super) archive: Vec<Row>,
     pub(super) read_at: DateTime<Utc>,

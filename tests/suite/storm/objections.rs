@@ -1,6 +1,6 @@
 //! The checker can fail: small histories made by hand, each of which breaks one rule, and one that breaks none.
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use refresh_tokens::{BreachResponse, OnReuse, Receipt, RevokedReason, TokenRevocation};
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ fn row(id: Uuid, generation: i32) -> Row {
         session: SESSION,
         generation,
         rotated_to: None,
+        rotated_at: None,
         is_revoked: false,
         reason: None,
         is_reused: false,
@@ -242,6 +243,11 @@ fn an_error_that_is_not_documented() {
     assert_eq!(objections([created(10), failed("Busy(Lock)")], &[row(A, 0)]), []);
 }
 
+/// Rotated so long ago that it is due.
+fn long_spent() -> Row {
+    Row { rotated_at: Some(DateTime::UNIX_EPOCH - TimeDelta::hours(2)), ..spent(A, 0, B) }
+}
+
 fn aged(start: Stamp) -> Call {
     call(start, Op::Age(A), Answer::Rows(1))
 }
@@ -255,7 +261,7 @@ fn nothing_is_wrong_with_an_honest_clean_up() {
     let unknown = || call(50, rotation(By::Rotate, A, C), Answer::Refused(Why::NotFound, None));
     let calls = |archives| [created(10), rotated(20, A, row(B, 1)), aged(30), cleaned(40, archives, 1), unknown()];
     assert_eq!(objections(calls(false), &[row(B, 1)]), []);
-    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[spent(A, 0, B)]), []);
+    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[long_spent()]), []);
     let calls = [created(10), revocation(20, Target::Token(A), 1), cleaned(30, false, 1)];
     assert_eq!(objections(calls, &[]), []);
 }
@@ -267,8 +273,10 @@ fn a_clean_up_that_takes_what_is_not_due() {
     assert_eq!(objections([created(10), aged(20), cleaned(30, false, 1)], &[]), [Rule::CleanUp]);
     let taken = row(A, 0);
     assert_eq!(objections_with([created(10), cleaned(20, true, 1)], &[], &[taken]), [Rule::CleanUp]);
-    let calls = [created(10), rotated(20, A, row(B, 1)), cleaned(30, false, 1)];
-    assert_eq!(objections(calls, &[row(B, 1)]), [Rule::CleanUp], "it was rotated just now");
+    let calls = |archives| [created(10), rotated(20, A, row(B, 1)), cleaned(30, archives, 1)];
+    assert_eq!(objections(calls(false), &[row(B, 1)]), [Rule::CleanUp], "it was rotated just now");
+    let young = Row { rotated_at: Some(DateTime::UNIX_EPOCH), ..spent(A, 0, B) };
+    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[young]), [Rule::CleanUp], "it was rotated just now");
     let unknown = call(30, rotation(By::Rotate, A, C), Answer::Refused(Why::NotFound, None));
     let calls = [created(10), rotated(20, A, row(B, 1)), unknown, aged(40), cleaned(50, false, 1)];
     assert_eq!(objections(calls, &[row(B, 1)]), [Rule::HasReason], "it was unknown before");
@@ -277,9 +285,10 @@ fn a_clean_up_that_takes_what_is_not_due() {
 #[test]
 fn a_clean_up_whose_reports_do_not_add_up() {
     let calls = |archives, rows| [created(10), rotated(20, A, row(B, 1)), aged(30), cleaned(40, archives, rows)];
-    let (old, live) = (spent(A, 0, B), row(B, 1));
+    let (old, live) = (long_spent(), row(B, 1));
     assert_eq!(objections(calls(false, 2), &[live.clone()]), [Rule::CleanUp], "two took one row");
     assert_eq!(objections(calls(true, 1), &[live.clone()]), [Rule::CleanUp], "it is not in the archive");
+    assert_eq!(objections(calls(false, 0), &[old.clone(), live.clone()]), [Rule::CleanUp], "it was left");
     let both = objections_with(calls(true, 1), &[old.clone(), live.clone()], &[old.clone()]);
     assert_eq!(both, [Rule::CleanUp], "it is in both tables");
     let twice = objections_with(calls(true, 1), &[live], &[old.clone(), old]);

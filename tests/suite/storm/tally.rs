@@ -97,7 +97,7 @@ fn verb(call: &Call) -> String {
         Op::GetActive { .. } => "get_active_tokens_for_user".to_owned(),
         Op::ListSessions { .. } => "list_sessions".to_owned(),
         Op::Expire(_) => "(expiry)".to_owned(),
-        Op::Age(_) => "(age)".to_owned(),
+        Op::Age(_) | Op::AgeBetween(_) => "(age)".to_owned(),
         Op::CleanUp => "cleanup_expired".to_owned(),
         Op::CleanUpBy { archives: false, .. } => "cleanup".to_owned(),
         Op::CleanUpBy { archives: true, .. } => "cleanup into archive".to_owned(),
