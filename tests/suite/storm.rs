@@ -183,7 +183,7 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
 
 /// When nobody else is there, it takes all that is due, however small its batches are.
 fn last_clean_up(shared: &Shared) -> Call {
-    let op = Op::CleanUpBy { archives: true, batch: 7 };
+    let op = Op::CleanUpBy { archives: true, batch: 2 };
     let start = shared.clock.fetch_add(1, Ordering::SeqCst);
     let [(op, answer)] = act::act(&shared.store, &shared.group, Drawn::One(op)).try_into().expect("it is one call");
     Call { thread: THREADS, start, end: shared.clock.fetch_add(1, Ordering::SeqCst), op, answer }
