@@ -286,10 +286,10 @@ fn a_clean_up_that_takes_what_is_not_due() {
 fn a_clean_up_whose_reports_do_not_add_up() {
     let calls = |archives, rows| [created(10), rotated(20, A, row(B, 1)), aged(30), cleaned(40, archives, rows)];
     let (old, live) = (long_spent(), row(B, 1));
-    assert_eq!(objections(calls(false, 2), &[live.clone()]), [Rule::CleanUp], "two took one row");
-    assert_eq!(objections(calls(true, 1), &[live.clone()]), [Rule::CleanUp], "it is not in the archive");
+    assert_eq!(objections(calls(false, 2), std::slice::from_ref(&live)), [Rule::CleanUp], "two took one row");
+    assert_eq!(objections(calls(true, 1), std::slice::from_ref(&live)), [Rule::CleanUp], "it is not in the archive");
     assert_eq!(objections(calls(false, 0), &[old.clone(), live.clone()]), [Rule::CleanUp], "it was left");
-    let both = objections_with(calls(true, 1), &[old.clone(), live.clone()], &[old.clone()]);
+    let both = objections_with(calls(true, 1), &[old.clone(), live.clone()], std::slice::from_ref(&old));
     assert_eq!(both, [Rule::CleanUp], "it is in both tables");
     let twice = objections_with(calls(true, 1), &[live], &[old.clone(), old]);
     assert_eq!(twice, [Rule::CleanUp], "it is in the archive twice");
