@@ -179,7 +179,8 @@ fn given_once(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
         let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer else { continue };
         let first = *given.entry(row.id).or_insert(number);
         // A row that was deleted has nothing on which to note it.
-        if first != number && !facts.may_be_gone(row.id, call.end) {
+        let by = call.end.max(history.calls[first].end);
+        if first != number && !facts.may_be_gone(row.id, by) {
             broken.push(Broken::new(Rule::GivenOnce, "two breach responses for one token", [first, number]));
         }
     }
