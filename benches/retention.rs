@@ -36,8 +36,8 @@ fn main() {
     let scale = Scale::from_args();
     let (url, _server) = match env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
         Some(url) => (url, None),
-        // With the disk: what clean-up writes, others wait for.
-        None => match Server::temporary(Durability::Full) {
+        // With the disk: what clean-up writes, others wait for. And with the memory that who has such a table gives it.
+        None => match Server::temporary_with(Durability::Full, &["shared_buffers=2GB"]) {
             Ok(server) => (server.url(), Some(server)),
             Err(error) => panic!("\n\n{error}\n"),
         },

@@ -34,7 +34,7 @@ fn start_janitor(
     let config = JanitorConfig::default()
         .interval(Duration::from_secs(300))
         .jitter(Duration::from_secs(1))
-        .budget(CleanupBudget::default().max_time(Duration::from_secs(120)).pause(Duration::from_millis(20)))
+        .budget(CleanupBudget::gentle().max_time(Duration::from_secs(120)))
         .on_run(told);
     Janitor::start(store, policy(), config)
 }

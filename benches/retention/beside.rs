@@ -20,9 +20,6 @@ use crate::table::{Half, Sample, Table, rotate};
 const ROTATORS: usize = 2;
 const INTERVAL: Duration = Duration::from_millis(8);
 
-/// What the janitor rests between two batches unless it is told otherwise.
-const PAUSE: Duration = Duration::from_millis(20);
-
 /// Sessions that are rotated, from all over the table.
 const SESSIONS: i64 = 20_000;
 
@@ -106,10 +103,9 @@ pub(crate) fn compare(scale: &Scale, table: &Table, report: &mut Report) {
         })
         .collect();
     let database = &table.database;
-    let due = CleanupBudget::default().max_rows(scale.due_rows());
+    let gentle = CleanupBudget::gentle().max_rows(scale.due_rows());
     let mut phases = vec![watch(&mut rotators, "nobody", || nobody(scale))];
-    phases
-        .push(watch(&mut rotators, "`cleanup`, as the janitor calls it", || ours(database, &due.clone().pause(PAUSE))));
+    phases.push(watch(&mut rotators, "`cleanup`, as the janitor calls it", || ours(database, &gentle)));
     phases.push(watch(&mut rotators, "nobody", || nobody(scale)));
     bulk::compare(scale, table, report);
     phases.push(watch(&mut rotators, "the reference's one DELETE", || {

@@ -26,7 +26,7 @@ impl Scale {
         }
         let given = args.iter().skip_while(|arg| *arg != "--rows").nth(1);
         let rows = given.map_or(ROWS, |rows| rows.parse().expect("--rows takes a number"));
-        Self { rows, small_rows: 10_000, watch: Duration::from_secs(30), rounds: 15 }
+        Self { rows, small_rows: 10_000, watch: Duration::from_secs(30), rounds: 25 }
     }
 
     /// A tenth of the table: what each clean-up deletes that is watched.

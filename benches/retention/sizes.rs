@@ -11,10 +11,10 @@ use crate::scale::Scale;
 use crate::table::{self, Half, Sample, Table};
 
 /// How long one verb's turn in one table takes.
-const TURN: Duration = Duration::from_millis(300);
+const TURN: Duration = Duration::from_millis(400);
 
-/// Sessions that are used in turn, so that what is read is in memory in both.
-const SESSIONS: i64 = 1_000;
+/// Sessions that are used in turn: as many in both, because they grow meanwhile.
+const SESSIONS: i64 = 50;
 
 /// A table with a connection and sessions to work on.
 struct Contender {

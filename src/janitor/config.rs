@@ -20,7 +20,7 @@ type OnRun = dyn Fn(&Result<CleanupReport>) + Send + Sync;
 ///
 /// let config = JanitorConfig::default()
 ///     .interval(Duration::from_secs(600))
-///     .budget(CleanupBudget::default().max_time(Duration::from_secs(120)).pause(Duration::from_millis(50)))
+///     .budget(CleanupBudget::gentle().max_time(Duration::from_secs(300)))
 ///     .on_run(|outcome| match outcome {
 ///         Ok(report) => println!("{report}"),
 ///         Err(error) => eprintln!("clean-up: {error}"),
@@ -41,7 +41,7 @@ impl Default for JanitorConfig {
         Self {
             interval: Duration::from_secs(300),
             jitter: Duration::from_secs(60),
-            budget: CleanupBudget::default().max_time(Duration::from_secs(120)).pause(Duration::from_millis(20)),
+            budget: CleanupBudget::gentle().max_time(Duration::from_secs(120)),
             months_ahead: 2,
             on_run: Arc::new(|_| ()),
         }
@@ -88,7 +88,7 @@ impl JanitorConfig {
 
     /// How much one run does. A run that its budget ended goes on where it was when its turn comes again.
     ///
-    /// Defaults to batches of 1,000 rows, 2 minutes, and a pause of 20 ms between batches.
+    /// Defaults to 2 minutes of [`CleanupBudget::gentle`].
     ///
     /// # Example
     ///

@@ -50,6 +50,10 @@ impl RefreshTokenRepository<'_> {
     /// for nobody, and no row goes twice. What one run leaves, because its budget was used up or the process died,
     /// another finds. Tokens first, then cutoffs.
     ///
+    /// Its COMMITs do not wait for the disk (`synchronous_commit = off`, for these transactions alone), so that those of
+    /// others are not held up. If the server crashes, the batches of the last moments may be undone: each as a whole, so
+    /// that their rows are where they were, and due.
+    ///
     /// Inside a transaction of yours, nothing of that can be had: all batches are part of it, pauses are left out, rows
     /// stay locked until your COMMIT, and the report says
     /// [`Durability::UntilYourCommit`](crate::Durability::UntilYourCommit).
@@ -75,7 +79,7 @@ impl RefreshTokenRepository<'_> {
     /// use refresh_tokens::{CleanupBudget, RetentionPolicy};
     ///
     /// let policy = RetentionPolicy::default().rotated_for(TimeDelta::days(7));
-    /// let budget = CleanupBudget::default().max_time(Duration::from_secs(60)).pause(Duration::from_millis(20));
+    /// let budget = CleanupBudget::gentle().max_time(Duration::from_secs(60));
     /// let report = tokens.cleanup(&policy, &budget)?;
     /// println!("{report}");
     /// # Ok::<(), refresh_tokens::Error>(())

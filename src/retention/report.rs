@@ -40,7 +40,7 @@ pub struct CleanupReport {
     pub end: Option<CleanupEnd>,
     /// Where another run goes on, if this one did not come to the end.
     pub next: Option<CleanupCursor>,
-    /// Whether it is done for good: inside a transaction of yours, your COMMIT decides, and until then every row that
+    /// Whether it is committed: inside a transaction of yours, your COMMIT decides, and until then every row that
     /// went stays locked, so that it is not what bounded batches are for.
     pub durability: Durability,
 }

@@ -2,15 +2,15 @@
 
 use std::sync::OnceLock;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_query;
 use diesel::sql_types::Uuid as SqlUuid;
 use refresh_tokens::{
-    Binding, BreachResponse, Error, NewRefreshToken, NewSession, OnReuse, Receipt, Redemption, Refresh, RefreshToken,
-    RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation, RotationRequest, SessionLimit, SessionPolicy,
-    SessionService, Successor, TokenRevocation,
+    Binding, BreachResponse, CleanupBudget, CleanupEnd, CleanupReport, Error, NewRefreshToken, NewSession, OnReuse,
+    Receipt, Redemption, Refresh, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, RetentionPolicy,
+    Rotation, RotationRequest, SessionLimit, SessionPolicy, SessionService, Successor, TokenRevocation,
 };
 use refresh_tokens_support::doc::in_days;
 use refresh_tokens_support::reference;
@@ -142,6 +142,10 @@ impl Verb {
             Self::Org => outcome(tokens.revoke_all_for_org(ORG), Outcome::Revoked),
             Self::Everyone => outcome(tokens.revoke_all_for_everyone(), Outcome::Revoked),
             Self::CleanUp => outcome(tokens.cleanup_expired(30), Outcome::Deleted),
+            Self::CleanUpSpent => outcome(tokens.cleanup(&policy(), &CleanupBudget::default()), taken),
+            Self::CleanUpArchiving => outcome(tokens.cleanup(&policy().archive(), &CleanupBudget::default()), taken),
+            Self::CleanUpByOne => outcome(tokens.cleanup(&policy(), &by_one()), taken),
+            Self::HostCleanUpByOne => outcome(tokens.transaction(|tx| tx.cleanup(&policy(), &by_one())), taken),
             _ => self.run_flawed(conn, id),
         }
     }
@@ -210,6 +214,23 @@ fn rotation(presented: Uuid, answer: refresh_tokens::Result<Rotation>) -> Outcom
         Rotation::Rotated(token) | Rotation::Repeated(token) => rotated(presented, &token),
         Rotation::Refused(refusal) => Outcome::Refused(refusal),
     })
+}
+
+fn policy() -> RetentionPolicy {
+    RetentionPolicy::default().rotated_for(TimeDelta::days(1)).revoked_for(TimeDelta::days(1))
+}
+
+fn by_one() -> CleanupBudget {
+    CleanupBudget::default().batch(1)
+}
+
+fn taken(report: CleanupReport) -> Outcome {
+    let taken = usize::try_from(report.tokens()).unwrap();
+    if report.end == Some(CleanupEnd::Complete) {
+        Outcome::Deleted(taken)
+    } else {
+        Outcome::Failed { error: format!("{report:?}") }
+    }
 }
 
 /// Its store is never asked for a connection: the verb runs on that of the schedule.

@@ -1,6 +1,6 @@
 //! The invariants, judged by what the verbs of a schedule answered and by the rows after each COMMIT.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use refresh_tokens::{Receipt, Refusal, TokenRevocation};
 use uuid::Uuid;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::act::{Outcome, SAME, newborn};
 use crate::fixture::{A2, Row, Rows, SESSION_A, USER};
 use crate::search::Run;
+use crate::taken;
 use crate::verbs::Verb;
 
 /// What a process did to the rows with its COMMITs.
@@ -31,8 +32,8 @@ impl Change {
     }
 
     fn add(&mut self, before: &Rows, after: &Rows) {
-        for (id, old) in before {
-            let Some(new) = after.get(id) else {
+        for (id, old) in &before.tokens {
+            let Some(new) = after.tokens.get(id) else {
                 self.deleted.push(*id);
                 continue;
             };
@@ -46,7 +47,7 @@ impl Change {
                 self.marked.push(*id);
             }
         }
-        self.inserted.extend(after.keys().filter(|id| !before.contains_key(id)));
+        self.inserted.extend(after.tokens.keys().filter(|id| !before.tokens.contains_key(id)));
     }
 
     /// How many rows it revoked, rotated, inserted, deleted and marked.
@@ -63,7 +64,7 @@ impl Change {
 }
 
 /// Where a verb began and ended, in steps.
-fn span(run: &Run, process: usize) -> (usize, usize) {
+pub(crate) fn span(run: &Run, process: usize) -> (usize, usize) {
     let began = run.steps.iter().position(|(by, _)| *by == process).unwrap_or(0);
     let ended = run.steps.iter().position(|(_, step)| step.finished.contains(&process));
     (began, ended.unwrap_or(run.steps.len()))
@@ -79,6 +80,8 @@ pub(crate) fn problems(run: &Run) -> Vec<String> {
     single_use(run, &mut problems);
     a_limit_is_exact(run, &mut problems);
     the_dead_stay_dead(run, &mut problems);
+    taken::archive_is_true(run, &mut problems);
+    taken::clean_up_waits_for_nobody(run, &mut problems);
     for process in 0..run.verbs.len() {
         revocation_wins(run, process, &mut problems);
         answers_are_true(run, process, &mut problems);
@@ -90,7 +93,7 @@ pub(crate) fn problems(run: &Run) -> Vec<String> {
 fn one_live_token_per_session(run: &Run, problems: &mut Vec<String>) {
     for (steps, _, rows) in &run.history {
         let mut sessions = BTreeSet::new();
-        for row in rows.values().filter(|row| row.is_live()) {
+        for row in rows.tokens.values().filter(|row| row.is_live()) {
             if !sessions.insert(row.session_id) {
                 problems
                     .push(format!("invariant 1: session {} has two live tokens after step {steps}", row.session_id));
@@ -100,8 +103,8 @@ fn one_live_token_per_session(run: &Run, problems: &mut Vec<String>) {
 }
 
 fn single_use(run: &Run, problems: &mut Vec<String>) {
-    let mut successors = std::collections::BTreeMap::new();
-    let rows = &run.history[run.history.len() - 1].2;
+    let mut successors = BTreeMap::new();
+    let rows = &run.history[run.history.len() - 1].2.tokens;
     for outcome in run.outcomes.iter().flatten() {
         let Outcome::Rotated { presented, successor, .. } = outcome else { continue };
         if *successors.entry(presented).or_insert(successor) != successor {
@@ -120,7 +123,7 @@ fn a_limit_is_exact(run: &Run, problems: &mut Vec<String>) {
         return;
     }
     for (steps, _, rows) in &run.history {
-        if rows.values().filter(|row| row.user_id == USER && row.is_live()).count() > 2 {
+        if rows.tokens.values().filter(|row| row.user_id == USER && row.is_live()).count() > 2 {
             problems.push(format!("the limit: there are more than two sessions after step {steps}"));
         }
     }
@@ -128,9 +131,9 @@ fn a_limit_is_exact(run: &Run, problems: &mut Vec<String>) {
 
 fn the_dead_stay_dead(run: &Run, problems: &mut Vec<String>) {
     for pair in run.history.windows(2) {
-        let (before, (steps, _, after)) = (&*pair[0].2, &pair[1]);
-        for (id, old) in before {
-            match after.get(id) {
+        let (before, (steps, _, after)) = (&pair[0].2, &pair[1]);
+        for (id, old) in &before.tokens {
+            match after.tokens.get(id) {
                 Some(new) if !old.is_live() && new.is_live() => {
                     problems.push(format!("invariant 5: {id} came back to life in step {steps}"));
                 }
@@ -156,6 +159,8 @@ fn revocation_wins(run: &Run, process: usize, problems: &mut Vec<String>) {
         Outcome::Responded(None) | Outcome::RevokedOne(TokenRevocation::SessionEnded { .. }) => {
             row.session_id == SESSION_A
         }
+        // By a token that was gone it finds nothing.
+        Outcome::Revoked(_) if taken::is_unknown(run, process) => false,
         Outcome::Revoked(_) | Outcome::RevokedOne(_) | Outcome::Responded(Some(_)) | Outcome::Unchecked => {
             verb.ends(row)
         }
@@ -168,7 +173,7 @@ fn revocation_wins(run: &Run, process: usize, problems: &mut Vec<String>) {
         by.is_some_and(|by| matches!(run.verbs[by], Verb::Login | Verb::LoginAmongTwo) && span(run, by).1 >= began)
     };
     for (steps, _, rows) in run.history.iter().filter(|(steps, ..)| *steps > ended) {
-        for row in rows.values().filter(|row| row.is_live() && is_ended(row) && !may_stay(row)) {
+        for row in rows.tokens.values().filter(|row| row.is_live() && is_ended(row) && !may_stay(row)) {
             let name = verb.name();
             problems.push(format!("invariant 3: {} is valid after step {steps}, and {name} had returned", row.id));
         }
@@ -185,6 +190,7 @@ fn answers_are_true(run: &Run, process: usize, problems: &mut Vec<String>) {
         }
     };
     must(change.revoked.iter().all(|row| verb.may_end(row)), "it revoked what was none of its business");
+    must(change.deleted.iter().all(|id| verb.takes().contains(id)), "it took what it had to leave");
     let mut counts = [0; 5];
     for outcome in outcomes {
         // The counts of a revocation that does not say how many are left open.
@@ -202,7 +208,7 @@ fn told_by(
     change: &Change,
     must: &mut impl FnMut(bool, &str),
 ) -> Option<[usize; 5]> {
-    let (verb, rows) = (run.verbs[process], &run.history[run.history.len() - 1].2);
+    let (verb, rows) = (run.verbs[process], &run.history[run.history.len() - 1].2.tokens);
     let is_receipt = |receipt: &Receipt| change.receipt() == (receipt.tokens, receipt.live, receipt.sessions);
     Some(match outcome {
         Outcome::Rotated { presented, successor, is_live } => {
@@ -215,6 +221,7 @@ fn told_by(
             let is_true = match refusal {
                 Refusal::Reused(token) => is_reused(run, process, rows, token.id),
                 Refusal::Revoked(token) => rows.get(&token.id).is_some_and(|row| row.is_revoked),
+                Refusal::NotFound => taken::may_be_unknown(run, process),
                 Refusal::OrgRevoked(_) => has_begun(run, process, |other| matches!(other, Verb::InOrg | Verb::Org)),
                 _ => false,
             };
@@ -227,7 +234,9 @@ fn told_by(
         }
         Outcome::Responded(Some(receipt)) => {
             must(is_receipt(receipt), "the receipt is wrong");
-            [receipt.tokens, 0, 0, 0, 1]
+            // What was taken meanwhile cannot be marked.
+            let marked = if taken::may_be_unknown(run, process) { change.marked.len() } else { 1 };
+            [receipt.tokens, 0, 0, 0, marked]
         }
         Outcome::Responded(None) => [0; 5],
         Outcome::LoggedIn(id) => {
@@ -264,7 +273,7 @@ fn told_by(
 }
 
 /// Whether it was rotated, and not by the request that it is refused to: nobody uses what that one made.
-fn is_reused(run: &Run, process: usize, rows: &Rows, token: Uuid) -> bool {
+fn is_reused(run: &Run, process: usize, rows: &BTreeMap<Uuid, Row>, token: Uuid) -> bool {
     let rotated_to = rows.get(&token).and_then(|row| row.rotated_to);
     rotated_to.is_some_and(|successor| !(successor == SAME && run.verbs[process].sends_same()))
 }
@@ -274,7 +283,7 @@ fn was_live(run: &Run, process: usize, token: Uuid) -> bool {
     let (began, ended) = span(run, process);
     let before = run.history.iter().rposition(|(steps, ..)| *steps <= began).unwrap_or(0);
     let during = run.history[before..].iter().take_while(|(steps, ..)| *steps <= ended + 1);
-    during.filter_map(|(_, _, rows)| rows.get(&token)).any(Row::is_live)
+    during.filter_map(|(_, _, rows)| rows.tokens.get(&token)).any(Row::is_live)
 }
 
 /// Whether the request for this successor was sent by another process, too; by its secret, the token that it is for.
@@ -299,7 +308,7 @@ fn alone_it_succeeds(run: &Run, process: usize, problems: &mut Vec<String>) {
     if has_begun(run, process, |_| true) || ended == run.steps.len() {
         return;
     }
-    let (verb, first) = (run.verbs[process], &run.history[0].2);
+    let (verb, first) = (run.verbs[process], &run.history[0].2.tokens);
     let live = first.values().filter(|row| row.is_live() && verb.ends(row)).count();
     let succeeds = |outcome: &Outcome| match outcome {
         Outcome::Refused(_)
@@ -309,7 +318,7 @@ fn alone_it_succeeds(run: &Run, process: usize, problems: &mut Vec<String>) {
         | Outcome::Failed { .. } => false,
         Outcome::Responded(Some(receipt)) | Outcome::Revoked(receipt) => receipt.live == live,
         Outcome::RevokedOne(one) => matches!(one, TokenRevocation::SessionEnded { session_id: SESSION_A }),
-        Outcome::Deleted(count) => *count == 1,
+        Outcome::Deleted(count) => *count == verb.takes().len(),
         Outcome::Rotated { .. } | Outcome::LoggedIn(_) | Outcome::Unchecked => true,
     };
     if !run.outcomes[process].iter().all(succeeds) {

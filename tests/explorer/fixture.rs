@@ -1,9 +1,11 @@
-//! The rows that every schedule starts from: a user with two sessions, and somebody else of the same organisation.
+//! The rows that every schedule starts from: a user with two sessions and one that is over, and somebody else of the
+//! same organisation.
 
 use std::collections::BTreeMap;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use refresh_tokens::RefreshTokenRepository;
 use refresh_tokens::schema::refresh_tokens as tokens;
 use refresh_tokens::{Pepper, Peppers, TokenHash};
 use uuid::Uuid;
@@ -17,7 +19,8 @@ pub(crate) const OTHER_ORG: Uuid = Uuid::from_u128(0x0002_0002);
 
 pub(crate) const SESSION_A: Uuid = Uuid::from_u128(0x0003_000a);
 pub(crate) const SESSION_B: Uuid = Uuid::from_u128(0x0003_000b);
-const SESSION_ELSE: Uuid = Uuid::from_u128(0x0003_000c);
+const SESSION_OVER: Uuid = Uuid::from_u128(0x0003_000c);
+const SESSION_ELSE: Uuid = Uuid::from_u128(0x0003_000d);
 
 /// Session A: spent; spent, and expired long ago; live.
 pub(crate) const A0: Uuid = Uuid::from_u128(0x0004_00a0);
@@ -25,7 +28,9 @@ pub(crate) const A1: Uuid = Uuid::from_u128(0x0004_00a1);
 pub(crate) const A2: Uuid = Uuid::from_u128(0x0004_00a2);
 /// Session B: live, and older than the live token of session A, so that an order by age is not one by session.
 pub(crate) const B0: Uuid = Uuid::from_u128(0x0004_00b0);
-const ELSE: Uuid = Uuid::from_u128(0x0004_00c0);
+/// Revoked long ago, by its user.
+pub(crate) const OVER: Uuid = Uuid::from_u128(0x0004_00c0);
+const ELSE: Uuid = Uuid::from_u128(0x0004_00d0);
 
 /// Of the live token of session A; the secrets of the others are of no service.
 pub(crate) const SECRET_OF_A2: &str = "rtk1_00042_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8_58b1219b";
@@ -47,6 +52,20 @@ pub(crate) fn renamed(id: Uuid) -> Uuid {
     if id.get_version_num() == 7 { Uuid::from_u128(0x0007_0000) } else { id }
 }
 
+diesel::table! {
+    refresh_tokens_archive (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        active_org_id -> Uuid,
+        session_id -> Uuid,
+        rotated_to -> Nullable<Uuid>,
+        revoked_at -> Nullable<Timestamptz>,
+        reused_at -> Nullable<Timestamptz>,
+    }
+}
+
+use refresh_tokens_archive as archive;
+
 /// A row as the checks see it.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(crate) struct Row {
@@ -67,7 +86,11 @@ impl Row {
 }
 
 /// The committed rows at one moment.
-pub(crate) type Rows = BTreeMap<Uuid, Row>;
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) tokens: BTreeMap<Uuid, Row>,
+    pub(crate) archived: Vec<Row>,
+}
 
 /// Keeps the first rows in a table, from which [`reset`] copies them.
 pub(crate) fn prepare(conn: &mut PgConnection) {
@@ -89,18 +112,22 @@ pub(crate) fn prepare(conn: &mut PgConnection) {
         row(A1, USER, ORG, SESSION_A, 1, Some(A2), &ages(49, 2, -40)),
         row(A2, USER, ORG, SESSION_A, 2, None, &format!("{}, NULL::interval, {}", day(2), day(20))),
         row(B0, USER, OTHER_ORG, SESSION_B, 0, None, &format!("{}, NULL::interval, {}", day(3), day(20))),
+        row(OVER, USER, OTHER_ORG, SESSION_OVER, 0, None, &format!("{}, NULL::interval, {}", day(45), day(15))),
         row(ELSE, SOMEBODY_ELSE, ORG, SESSION_ELSE, 0, None, &format!("{}, NULL::interval, {}", day(1), day(20))),
     ];
     // Autovacuum's locks would make a schedule depend on when it comes by.
     let tables = ["refresh_tokens", "refresh_token_gates", "refresh_token_cutoffs"];
     let vacuum = tables.map(|table| format!("ALTER TABLE {table} SET (autovacuum_enabled = off);"));
+    let end = format!("UPDATE refresh_tokens SET revoked_at = now() - interval '40 days' WHERE id = '{OVER}';");
     let keep = "CREATE TABLE first_rows AS TABLE refresh_tokens;";
-    conn.batch_execute(&format!("{} {} {keep}", rows.concat(), vacuum.concat())).unwrap();
+    conn.batch_execute(&format!("{} {end} {} {keep}", rows.concat(), vacuum.concat())).unwrap();
+    // The next month's, too: it may begin meanwhile.
+    RefreshTokenRepository::new(conn).prepare_archive(1).unwrap();
 }
 
 pub(crate) fn reset(conn: &mut PgConnection) {
     conn.batch_execute(
-        "DELETE FROM refresh_tokens; DELETE FROM refresh_token_cutoffs;
+        "DELETE FROM refresh_tokens; DELETE FROM refresh_token_cutoffs; DELETE FROM refresh_tokens_archive;
          INSERT INTO refresh_tokens SELECT * FROM first_rows",
     )
     .unwrap();
@@ -123,7 +150,16 @@ pub(crate) fn rows(conn: &mut PgConnection) -> Rows {
     );
     let rows: Vec<Row> = tokens::table.select(columns).load(conn).unwrap();
     let rename = |row: Row| Row { id: renamed(row.id), rotated_to: row.rotated_to.map(renamed), ..row };
-    let renamed: Rows = rows.iter().cloned().map(rename).map(|row| (row.id, row)).collect();
+    let renamed: BTreeMap<Uuid, Row> = rows.iter().cloned().map(rename).map(|row| (row.id, row)).collect();
     assert_eq!(renamed.len(), rows.len(), "a token was given two successors: {rows:?}");
-    renamed
+    let columns = (
+        archive::id,
+        archive::user_id,
+        archive::session_id,
+        archive::active_org_id,
+        archive::rotated_to,
+        archive::revoked_at.is_not_null(),
+        archive::reused_at.is_not_null(),
+    );
+    Rows { tokens: renamed, archived: archive::table.select(columns).load(conn).unwrap() }
 }

@@ -16,6 +16,7 @@ mod scenarios;
 mod search;
 mod stage;
 mod statement;
+mod taken;
 mod verbs;
 
 use std::process::ExitCode;

@@ -36,7 +36,7 @@ const FLAWED: [(&[Verb], Expected); 5] = [
     (&[Verb::RotateInGuard, Verb::Revoke, Verb::UntilUnchanged], SURVIVOR),
 ];
 
-const TRIPLES: [[Verb; 3]; 35] = [
+const TRIPLES: [[Verb; 3]; 42] = [
     [Verb::Rotate, Verb::Rotate, Verb::Session],
     [Verb::Rotate, Verb::User, Verb::User],
     [Verb::LoginAt, Verb::User, Verb::Rotate],
@@ -72,10 +72,18 @@ const TRIPLES: [[Verb; 3]; 35] = [
     [Verb::LoginAmongTwo, Verb::User, Verb::Rotate],
     [Verb::ExceptSessionA, Verb::Rotate, Verb::ExceptB],
     [Verb::ExceptSessionA, Verb::Refresh, Verb::Refresh],
+    [Verb::Rotate, Verb::Chain, Verb::CleanUpSpent],
+    [Verb::Rotate, Verb::SessionByHash, Verb::CleanUpArchiving],
+    [Verb::RedeemSpent, Verb::CleanUpSpent, Verb::Rotate],
+    [Verb::RedeemSpent, Verb::RedeemSpent, Verb::CleanUpSpent],
+    [Verb::CleanUpSpent, Verb::CleanUpArchiving, Verb::EndSession],
+    [Verb::CleanUp, Verb::CleanUpArchiving, Verb::Session],
+    [Verb::CleanUpSpent, Verb::CleanUpArchiving, Verb::RedeemSpent],
 ];
 
-/// Batches in a transaction of the host's wait for locks while they hold some.
-const IN_TRANSACTION: [[Verb; 2]; 9] = [
+/// Batches in a transaction of the host's wait for locks while they hold some; those of clean-up wait for nobody, and
+/// may go on when others have come between.
+const IN_TRANSACTION: [[Verb; 2]; 14] = [
     [Verb::HostRotateMany, Verb::HostRotateMany],
     [Verb::HostRotateMany, Verb::HostRotateManyReversed],
     [Verb::HostRotateMany, Verb::RotateManyReversed],
@@ -85,6 +93,11 @@ const IN_TRANSACTION: [[Verb; 2]; 9] = [
     [Verb::HostRotateManyReversed, Verb::Session],
     [Verb::HostRotateManyReversed, Verb::Chain],
     [Verb::HostRotateMany, Verb::InOrg],
+    [Verb::HostCleanUpByOne, Verb::Chain],
+    [Verb::HostCleanUpByOne, Verb::RedeemSpent],
+    [Verb::HostCleanUpByOne, Verb::CleanUpArchiving],
+    [Verb::CleanUpByOne, Verb::Chain],
+    [Verb::CleanUpByOne, Verb::CleanUpByOne],
 ];
 
 /// What has to hold while other software rotates on the same table, in transactions.
@@ -100,8 +113,11 @@ const BESIDE_REFERENCE: [Verb; 8] = [
 ];
 
 /// Tens of thousands of schedules each.
-const BOUNDED: [([Verb; 3], usize); 2] =
-    [([Verb::SwitchIn, Verb::Org, Verb::Rotate], 2), ([Verb::Everyone, Verb::User, Verb::Rotate], 2)];
+const BOUNDED: [([Verb; 3], usize); 3] = [
+    ([Verb::SwitchIn, Verb::Org, Verb::Rotate], 2),
+    ([Verb::Everyone, Verb::User, Verb::Rotate], 2),
+    ([Verb::CleanUpByOne, Verb::Chain, Verb::Rotate], 2),
+];
 
 /// A walk is a dozen transactions: beside another verb, all its schedules would take many minutes.
 fn bound_of_pair(verbs: &[Verb]) -> Option<usize> {

@@ -1,6 +1,8 @@
 //! The verbs of a schedule, and what each aims at.
 
-use crate::fixture::{A0, A1, A2, ORG, Row, SESSION_A, SESSION_B, USER};
+use uuid::Uuid;
+
+use crate::fixture::{A0, A1, A2, ORG, OVER, Row, SESSION_A, SESSION_B, USER};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -50,6 +52,14 @@ pub(crate) enum Verb {
     Org,
     Everyone,
     CleanUp,
+    /// By a policy that takes what was rotated or revoked more than a day ago.
+    CleanUpSpent,
+    /// The same, into the archive.
+    CleanUpArchiving,
+    /// A row in each batch: others come between.
+    CleanUpByOne,
+    /// All its batches are one transaction.
+    HostCleanUpByOne,
     /// Batches in a transaction of the host's, which wait for locks.
     HostRotateMany,
     HostRotateManyReversed,
@@ -63,7 +73,7 @@ pub(crate) enum Verb {
     UntilUnchanged,
 }
 
-pub(crate) const WRITING: [Verb; 29] = [
+pub(crate) const WRITING: [Verb; 31] = [
     Verb::Rotate,
     Verb::RotateSame,
     Verb::RotateInGuard,
@@ -90,6 +100,8 @@ pub(crate) const WRITING: [Verb; 29] = [
     Verb::Org,
     Verb::Everyone,
     Verb::CleanUp,
+    Verb::CleanUpSpent,
+    Verb::CleanUpArchiving,
     Verb::RotateMany,
     Verb::RotateManyReversed,
     Verb::RotateManySame,
@@ -130,6 +142,10 @@ impl Verb {
             Self::Org => "revoke_all_for_org",
             Self::Everyone => "revoke_all_for_everyone",
             Self::CleanUp => "cleanup_expired",
+            Self::CleanUpSpent => "cleanup_of_spent",
+            Self::CleanUpArchiving => "cleanup_into_archive",
+            Self::CleanUpByOne => "cleanup_in_small_batches",
+            Self::HostCleanUpByOne => "cleanup_in_small_batches_in_transaction",
             Self::ReferenceRotate => "reference_rotate",
             Self::ReferenceChain => "reference_revoke_token_chain",
             Self::ReferenceUser => "reference_revoke_all_for_user",
@@ -173,6 +189,24 @@ impl Verb {
             Self::ExceptB => row.user_id == USER && !(row.is_live() && row.session_id == SESSION_B),
             _ => self.ends(row),
         }
+    }
+
+    /// The tokens that clean-up may take: whatever else has happened to them, these were dead long before.
+    pub(crate) fn takes(self) -> &'static [Uuid] {
+        match self {
+            Self::CleanUp => &[A1],
+            Self::CleanUpSpent | Self::CleanUpArchiving | Self::CleanUpByOne | Self::HostCleanUpByOne => {
+                &[A0, A1, OVER]
+            }
+            _ => &[],
+        }
+    }
+
+    /// The token that it is called with, if that is one that clean-up may take.
+    pub(crate) fn stale(self) -> Option<Uuid> {
+        let is_called_with_a0 =
+            matches!(self, Self::RedeemSpent | Self::RedeemSpentUser | Self::SessionByHash | Self::Chain);
+        is_called_with_a0.then_some(A0)
     }
 
     /// Whether a login that was authenticated before may be refused because of it.

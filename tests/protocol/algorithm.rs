@@ -51,6 +51,8 @@ pub(crate) enum Cure {
     RestAfterCommit,
     /// Clean-up does not wait for tokens that somebody has locked.
     CleanUpSkipsLocked,
+    /// A breach response that finds no token to mark asks whether there is one: clean-up may have taken it.
+    GoneIsNotAnswered,
     /// `rotated_to` has no foreign key with ON DELETE SET NULL.
     NoForeignKey,
 }

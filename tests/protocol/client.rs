@@ -50,7 +50,7 @@ pub(crate) enum At {
     RevokeWindow,
     AwaitSkipped,
 
-    DeleteExpired,
+    DeleteDue,
 
     Commit(Then),
     Rollback(Then),
@@ -221,7 +221,7 @@ impl Algorithm {
                 At::ShutEachGate { gate: 0 }
             }
             Verb::RevokeUser { .. } | Verb::RevokeMember(..) | Verb::RevokeOrg(_) | Verb::RevokeEverybody => At::CutOff,
-            Verb::CleanUp => At::DeleteExpired,
+            Verb::CleanUp | Verb::CleanUpSpent => At::DeleteDue,
         }
     }
 
@@ -265,7 +265,7 @@ impl Turn<'_> {
             At::ShutEachGate { gate } => self.shut_each_gate(gate),
             At::RevokeWindow => self.revoke_window(),
             At::AwaitSkipped => self.await_skipped(),
-            At::DeleteExpired => self.delete_expired(),
+            At::DeleteDue => self.delete_due(),
             At::Commit(then) => {
                 self.database.commit(self.me);
                 self.after(then);

@@ -1,6 +1,8 @@
 //! The complete protocol keeps every invariant in every state: all pairs and triples of verbs on a small table, and
 //! chosen companies on larger ones.
 
+mod clean_up;
+
 use crate::algorithm::Algorithm;
 use crate::check::Checked;
 use crate::database::{Row, Session, Token};
@@ -81,6 +83,7 @@ fn short_verbs(client: u8) -> Vec<Verb> {
         Verb::RevokeMember(ALICE, HERE),
         Verb::RevokeMember(ALICE, THERE),
         Verb::CleanUp,
+        Verb::CleanUpSpent,
     ]
 }
 
@@ -192,28 +195,6 @@ fn a_walk_in_larger_windows() {
         }
     }
     checked.report(&[ROTATES, WALKS_AGAIN, LOGIN_CUT_OFF, SWITCH_CUT_OFF]);
-}
-
-/// A link in the middle is gone first, or the session ends as a whole.
-#[test]
-fn clean_up_beside_revocations_of_a_longer_chain() {
-    let mut checked = Checked::default();
-    for expire in [&[T1][..], &[T0, T1], &[T0, T1, T2]] {
-        let table = short_lived(session(S0, ALICE, HERE, &[T0, T1, T2]), expire);
-        for revocation in [
-            Verb::RevokeChain(T0),
-            Verb::RevokeChain(T1),
-            Verb::RevokeSession(S0),
-            ALICE_EXCEPT_T1,
-            Verb::RevokeOrg(HERE),
-            redeem(1, T1, OnReuse::Session),
-            redeem(1, T0, OnReuse::Chain),
-        ] {
-            checked.check(&table, &[rotate(0, T2), revocation, Verb::CleanUp]);
-            checked.check(&table, &[rotate(0, T2), revocation, Verb::CleanUp, Verb::CleanUp]);
-        }
-    }
-    checked.report(&[ROTATES, CLEANS_UP, THREE_PASSES, EXPIRES]);
 }
 
 /// The successor is rotated in its turn, while its predecessor is revoked.

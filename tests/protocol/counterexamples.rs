@@ -6,7 +6,8 @@ use crate::check::{breaks, protocol_breaks};
 use crate::database::{Row, Session, Token};
 use crate::model::Protocol;
 use crate::properties::{
-    DEAD_STAY_DEAD, LIMIT_IS_EXACT, MARK_IS_TRUE, NO_DEADLOCK, ONE_LIVE_TOKEN, REVOCATION_WINS, SINGLE_USE,
+    ANSWER_IS_TRUE, DEAD_STAY_DEAD, LIMIT_IS_EXACT, MARK_IS_TRUE, NO_DEADLOCK, ONE_LIVE_TOKEN, REVOCATION_WINS,
+    SINGLE_USE,
 };
 use crate::tables::{ALICE, BOB, HERE, S0, S1, T0, T1, T2, THERE, session, short_lived};
 use crate::verb::{OnReuse, Verb};
@@ -107,6 +108,7 @@ fn with_a_chain_of_links() {
     let algorithm = Algorithm::without(&[Cure::ChainByGeneration]);
     let table = short_lived(session(S0, ALICE, HERE, &[T0, T1, T2]), &[T1]);
     breaks(algorithm, REVOCATION_WINS, &table, &[Verb::CleanUp, Verb::RevokeChain(T0)]);
+    breaks(algorithm, REVOCATION_WINS, &table, &[Verb::CleanUpSpent, Verb::RevokeChain(T0)]);
 }
 
 #[test]
@@ -114,6 +116,7 @@ fn with_the_start_of_the_chain_read_in_each_pass() {
     let algorithm = Algorithm::without(&[Cure::StartReadOnce]);
     let table = short_lived(chain(), &[T0]);
     breaks(algorithm, REVOCATION_WINS, &table, &[Verb::CleanUp, Verb::RevokeChain(T0)]);
+    breaks(algorithm, REVOCATION_WINS, &chain(), &[Verb::CleanUpSpent, Verb::RevokeChain(T0)]);
 }
 
 #[test]
@@ -190,6 +193,17 @@ fn with_a_clean_up_that_waits() {
     let algorithm = Algorithm::without(&[Cure::CleanUpSkipsLocked]);
     let table = short_lived(chain(), &[T0, T1]);
     breaks(algorithm, NO_DEADLOCK, &table, &[Verb::CleanUp, Verb::RevokeSession(S0)]);
+    let table = session(S0, ALICE, HERE, &[T0, T1, T2]);
+    breaks(algorithm, NO_DEADLOCK, &table, &[Verb::CleanUpSpent, Verb::RevokeSession(S0)]);
+}
+
+/// Nobody has answered the reuse, and whoever presented the token is told that somebody had.
+#[test]
+fn with_a_breach_response_that_takes_a_token_that_is_gone_for_a_marked_one() {
+    let algorithm = Algorithm::without(&[Cure::GoneIsNotAnswered]);
+    let redeem = Verb::Redeem { presented: T0, successor: Token(12), on_reuse: OnReuse::Session };
+    breaks(algorithm, ANSWER_IS_TRUE, &chain(), &[redeem, Verb::CleanUpSpent]);
+    breaks(algorithm, ANSWER_IS_TRUE, &short_lived(chain(), &[T0]), &[redeem, Verb::CleanUp]);
 }
 
 /// One login is committed late: it is older than what the first pass has locked, and the batch begins with it.

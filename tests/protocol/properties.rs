@@ -11,6 +11,7 @@ pub(crate) const ONE_LIVE_TOKEN: &str = "invariant 1: one live token per session
 pub(crate) const SINGLE_USE: &str = "invariant 2: single use";
 pub(crate) const REVOCATION_WINS: &str = "invariant 3: revocation wins";
 pub(crate) const MARK_IS_TRUE: &str = "invariant 3: a marked reuse has had its answer";
+pub(crate) const ANSWER_IS_TRUE: &str = "invariant 3: a reuse that was answered before has had its answer";
 pub(crate) const KEPT: &str = "the session to keep is kept";
 pub(crate) const DEAD_STAY_DEAD: &str = "invariant 5: the dead stay dead";
 pub(crate) const LIMIT_IS_EXACT: &str = "a limit of sessions is exact";
@@ -33,6 +34,7 @@ pub(crate) const BATCH_SKIPS: &str = "a batch skips a locked token and rotates i
 pub(crate) const BATCH_WAITS: &str = "a batch waits for a token while it holds another";
 pub(crate) const EXPIRES: &str = "a token expires before it is rotated";
 pub(crate) const CLEANS_UP: &str = "clean-up deletes a token";
+pub(crate) const GONE_UNMARKED: &str = "a breach response finds its token gone";
 pub(crate) const THEFT_ANSWERED: &str = "reuse ends a session";
 
 pub(crate) fn all() -> Vec<Property<Protocol>> {
@@ -41,6 +43,7 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always(SINGLE_USE, single_use),
         Property::always(REVOCATION_WINS, revocation_wins),
         Property::always(MARK_IS_TRUE, mark_is_true),
+        Property::always(ANSWER_IS_TRUE, answer_is_true),
         Property::always(KEPT, kept),
         Property::always(DEAD_STAY_DEAD, dead_stay_dead),
         Property::always(LIMIT_IS_EXACT, limit_is_exact),
@@ -90,6 +93,13 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         }),
         Property::sometimes(MAKES_ROOM, |protocol, state| {
             protocol.running(state).any(|me| state.clients[me].at == At::EndOldest)
+        }),
+        Property::sometimes(GONE_UNMARKED, |protocol, state| {
+            protocol.running(state).any(|me| {
+                let presented = protocol.calls[me].verb.exchange().map(|(token, _)| token);
+                let is_there = presented.is_some_and(|token| state.database.read(me, token).is_some());
+                state.clients[me].at == At::ReadMarked && !is_there
+            })
         }),
         Property::sometimes(THEFT_ANSWERED, |_, state: &State| state.database.committed().any(|row| row.reused)),
     ]
@@ -152,6 +162,15 @@ fn revocation_wins(protocol: &Protocol, state: &State) -> bool {
 fn mark_is_true(_: &Protocol, state: &State) -> bool {
     let mut marked = state.database.committed().filter(|row| row.reused);
     marked.all(|marked| live(state).all(|row| row.session != marked.session))
+}
+
+/// Whoever presents a spent token and is not the first: the session has ended.
+fn answer_is_true(protocol: &Protocol, state: &State) -> bool {
+    protocol.returned(state).all(|(verb, _, said)| {
+        let Verb::Redeem { presented, .. } = verb else { return true };
+        let row = protocol.table.iter().find(|row| row.token == presented);
+        said != Outcome::Reused || row.is_none_or(|row| live(state).all(|live| live.session != row.session))
+    })
 }
 
 /// Unless somebody else revokes it, or it expires.

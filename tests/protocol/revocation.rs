@@ -122,7 +122,11 @@ impl Turn<'_> {
     pub(crate) fn read_marked(&mut self) {
         let Some((presented, _)) = self.verb.exchange() else { return };
         let is_there = self.database.read(self.me, presented).is_some();
-        self.client.at = if is_there { At::Commit(Then::Finish(Outcome::Reused)) } else { self.answer_reuse() };
+        self.client.at = if is_there || !self.has(Cure::GoneIsNotAnswered) {
+            At::Commit(Then::Finish(Outcome::Reused))
+        } else {
+            self.answer_reuse()
+        };
     }
 
     fn answer_reuse(&self) -> At {

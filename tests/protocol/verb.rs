@@ -63,7 +63,10 @@ pub(crate) enum Verb {
     RevokeMember(User, Org),
     RevokeOrg(Org),
     RevokeEverybody,
+    /// Of what has expired.
     CleanUp,
+    /// Of what was rotated or revoked, too: however short a time ago, so whatever a policy says.
+    CleanUpSpent,
 }
 
 impl Verb {
@@ -98,7 +101,8 @@ impl Verb {
             | Self::RotateMany { .. }
             | Self::LogIn { .. }
             | Self::LogInAlone { .. }
-            | Self::CleanUp => false,
+            | Self::CleanUp
+            | Self::CleanUpSpent => false,
             Self::Revoke(token) => row.token == token,
             Self::RevokeChain(start) | Self::Redeem { presented: start, on_reuse: OnReuse::Chain, .. } => {
                 initial(start).is_some_and(|start| row.session == start.session && row.generation >= start.generation)
@@ -165,6 +169,7 @@ impl fmt::Debug for Verb {
             Self::RevokeOrg(org) => write!(f, "revoke org {org:?}"),
             Self::RevokeEverybody => write!(f, "revoke everybody"),
             Self::CleanUp => write!(f, "clean up"),
+            Self::CleanUpSpent => write!(f, "clean up spent"),
         }
     }
 }

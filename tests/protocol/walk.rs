@@ -3,6 +3,7 @@
 use crate::algorithm::Cure;
 use crate::client::{At, Outcome, Place, Then, Turn, Walk};
 use crate::database::{Row, Token};
+use crate::verb::Verb;
 
 impl Turn<'_> {
     /// Each gate in a transaction that does nothing else, so that its lock is given back at once. What counts is that
@@ -87,14 +88,13 @@ impl Turn<'_> {
         }
     }
 
-    pub(crate) fn delete_expired(&mut self) {
+    pub(crate) fn delete_due(&mut self) {
         let find = |turn: &Self| {
             let rows = turn.database.snapshot(turn.me);
-            let mut expired: Vec<Token> =
-                rows.filter(|row| turn.database.has_expired(row)).map(|row| row.token).collect();
+            let mut due: Vec<Token> = rows.filter(|row| turn.is_due(row)).map(|row| row.token).collect();
             // By expiry, which the caller chose: any order but that of the revocations.
-            expired.reverse();
-            expired
+            due.reverse();
+            due
         };
         let waits = !self.has(Cure::CleanUpSkipsLocked);
         let Some(statement) = self.lock_rows(waits, find, |_| true) else { return };
@@ -105,6 +105,11 @@ impl Turn<'_> {
             }
         }
         self.client.at = At::Commit(Then::Finish(Outcome::CleanedUp));
+    }
+
+    /// What is due stays due: a condition that is checked under the lock again would say the same.
+    fn is_due(&self, row: &Row) -> bool {
+        self.database.has_expired(row) || self.verb == Verb::CleanUpSpent && !row.is_live()
     }
 
     /// What `ON DELETE SET NULL` does to the predecessor; where that is locked, it is left out of the model.

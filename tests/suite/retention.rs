@@ -108,6 +108,25 @@ fn a_walk_ends_where_nothing_can_be_due() {
     assert_eq!((report.rotated, report.batches, report.end), (50, 7, Some(CleanupEnd::Complete)));
 }
 
+/// What is due lies close together, with other rows between: the walk goes on from where a span ended, and no further.
+#[test]
+fn a_walk_passes_over_nothing() {
+    let mut conn = connection();
+    for distance in ["1 microsecond", "1 second"] {
+        conn.batch_execute(&format!(
+            "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to, rotated_at)
+             SELECT gen_random_uuid(), gen_random_uuid(), '{distance}' || n, gen_random_uuid(),
+                 now() + interval '10 days' + n * interval '{distance}', gen_random_uuid(),
+                 now() - interval '5 days' * (n % 3)
+             FROM generate_series(1, 60) n"
+        ))
+        .unwrap();
+        let report =
+            RefreshTokenRepository::new(&mut conn).cleanup(&policy(), &CleanupBudget::default().batch(4)).unwrap();
+        assert_eq!((report.rotated, report.end), (20, Some(CleanupEnd::Complete)), "{distance}");
+    }
+}
+
 /// Other software writes them for "always" and "never".
 #[test]
 fn instants_without_end_are_walked_over() {

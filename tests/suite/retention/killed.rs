@@ -88,7 +88,7 @@ fn each_row_is_in_one_place_after_the_process_was_killed() {
     finish(&mut conn);
 }
 
-/// The janitor goes on over it, and what it was told is done is done.
+/// The janitor goes on over it. Its last batches may be undone, because it does not wait for the disk: then they are due.
 #[test]
 fn each_row_is_in_one_place_after_the_server_was_killed() {
     let mut server = Server::temporary(Durability::Process).unwrap_or_else(|error| panic!("\n\n{error}\n"));
@@ -105,11 +105,9 @@ fn each_row_is_in_one_place_after_the_server_was_killed() {
         let before = janitor.statistics().tokens;
         race::wait_for(|| janitor.statistics().tokens > before + u64::from(BATCH));
         server.crash().unwrap_or_else(|error| panic!("{error}"));
-        let told = janitor.statistics().tokens;
         let places = places(&mut database.connect());
         assert_in_one_place(&places);
         assert!(places.table > 0, "it was killed at work {kill} times");
-        assert!(places.archive.cast_unsigned() >= told, "acknowledged, and lost: {told}, {places:?}");
     }
     race::wait_for(|| places(&mut database.connect()).table == 0);
     let statistics = janitor.stop();

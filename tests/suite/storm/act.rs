@@ -4,9 +4,9 @@ use chrono::Duration;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Durability, Error, GroupRotator, NewRefreshToken, NewSession, Redemption, RefreshTokenRepository,
-    RefreshTokenStore, Refusal, Result, Rotation, RotationRequest, SessionQuery, SessionState, Successor, TokenHash,
-    TokenTransaction,
+    Binding, CleanupBudget, CleanupEnd, Durability, Error, GroupRotator, NewRefreshToken, NewSession, Redemption,
+    RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RetentionPolicy, Rotation, RotationRequest,
+    SessionQuery, SessionState, Successor, TokenHash, TokenTransaction,
 };
 use refresh_tokens_support::doc::in_days;
 use refresh_tokens_support::reference;
@@ -55,9 +55,35 @@ fn act_one(store: &RefreshTokenStore, group: &GroupRotator, op: &Op) -> Answer {
             let expired = diesel::update(dsl::refresh_tokens.find(token)).set(dsl::expires_at.eq(in_days(-1)));
             expired.execute(&mut store.pool().get().unwrap()).map(Answer::Rows).map_err(Error::from)
         }
+        Op::Age(token) => age(&mut store.pool().get().unwrap(), *token).map(Answer::Rows),
+        Op::AgeBetween(session) => age_between(&mut store.pool().get().unwrap(), *session).map(Answer::Rows),
         Op::CleanUp => store.cleanup_expired(0).map(Answer::Rows),
+        Op::CleanUpBy { archives, batch } => clean_up(store, *archives, *batch),
     };
     answer.unwrap_or_else(|error| failed(&error))
+}
+
+fn age(conn: &mut PgConnection, token: Uuid) -> Result<usize> {
+    let rotated = diesel::update(dsl::refresh_tokens.find(token)).filter(dsl::rotated_at.is_not_null());
+    Ok(rotated.set(dsl::rotated_at.eq(in_days(-1))).execute(conn)?)
+}
+
+/// One after the other: it knows nothing of the order of locks.
+fn age_between(conn: &mut PgConnection, session: Uuid) -> Result<usize> {
+    let between = dsl::refresh_tokens.filter(dsl::session_id.eq(session)).filter(dsl::generation.gt(0));
+    let tokens: Vec<Uuid> = between.select(dsl::id).load(conn)?;
+    tokens.into_iter().map(|token| age(conn, token)).sum()
+}
+
+fn clean_up(store: &RefreshTokenStore, archives: bool, batch: u32) -> Result<Answer> {
+    let policy = RetentionPolicy::default()
+        .expired_for(Duration::zero())
+        .rotated_for(Duration::hours(1))
+        .revoked_for(Duration::zero());
+    let policy = if archives { policy.archive() } else { policy };
+    let report = store.cleanup(&policy, &CleanupBudget::default().batch(batch))?;
+    assert_eq!(report.end, Some(CleanupEnd::Complete), "it has no other bound");
+    Ok(Answer::Rows(usize::try_from(report.tokens()).unwrap()))
 }
 
 fn rows<'a>(found: impl IntoIterator<Item = &'a refresh_tokens::RefreshToken>) -> Answer {

@@ -4,6 +4,7 @@
 
 mod deaths;
 mod reasons;
+mod retention;
 mod table;
 
 use std::collections::{BTreeMap, HashSet};
@@ -35,6 +36,8 @@ pub(super) enum Rule {
     GivenOnce,
     /// What receipts say is what was revoked.
     Receipts,
+    /// What clean-up took was due, is in one place at most, and is what it says.
+    CleanUp,
     /// A token inherits from its predecessor what it should.
     Inheritance,
     /// An error that the documentation of the verb does not give for this.
@@ -176,7 +179,8 @@ fn given_once(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
         let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer else { continue };
         let first = *given.entry(row.id).or_insert(number);
         // A row that was deleted has nothing on which to note it.
-        if first != number && !facts.expirable.contains(&row.id) {
+        let by = call.end.max(history.calls[first].end);
+        if first != number && !facts.may_be_gone(row.id, by) {
             broken.push(Broken::new(Rule::GivenOnce, "two breach responses for one token", [first, number]));
         }
     }

@@ -39,27 +39,31 @@ enum Kind {
     RevokeOrg,
     RevokeEveryone,
     Expire,
+    Age,
     CleanUp,
+    CleanUpBy,
 }
 
 /// In thousandths.
 const OFTEN: &[(u32, Kind)] = &[
-    (170, Kind::Create),
-    (270, Kind::Rotate),
+    (160, Kind::Create),
+    (255, Kind::Rotate),
     (40, Kind::RotateMany),
     (90, Kind::PresentOld),
     (100, Kind::SendAgain),
-    (50, Kind::GetValid),
+    (45, Kind::GetValid),
     (20, Kind::CheckReuse),
     (30, Kind::GetActive),
-    (40, Kind::ListSessions),
+    (20, Kind::ListSessions),
     (40, Kind::RevokeOne),
     (60, Kind::RevokeSession),
     (45, Kind::RevokeUser),
     (7, Kind::RevokeOrg),
     (3, Kind::RevokeEveryone),
     (25, Kind::Expire),
+    (40, Kind::Age),
     (10, Kind::CleanUp),
+    (10, Kind::CleanUpBy),
 ];
 
 /// The draws of one operation follow from the seed, the thread and the operation's number, whatever happened before;
@@ -113,7 +117,7 @@ fn one(
     authenticated: Option<Authenticated>,
     kind: Kind,
 ) -> Op {
-    let is_for_retention = matches!(kind, Kind::Expire | Kind::CleanUp);
+    let is_for_retention = matches!(kind, Kind::Expire | Kind::Age | Kind::CleanUp | Kind::CleanUpBy);
     if is_for_retention && !profile.cleans_up {
         return Op::ListSessions { user: user(rng) };
     }
@@ -121,6 +125,7 @@ fn one(
         Kind::GetActive => Op::GetActive { user: user(rng) },
         Kind::ListSessions => Op::ListSessions { user: user(rng) },
         Kind::CleanUp => Op::CleanUp,
+        Kind::CleanUpBy => Op::CleanUpBy { archives: rng.random(), batch: rng.random_range(50..=250) },
         Kind::RevokeOrg => revoke(rng, |rng| Target::Org(org(rng))),
         Kind::RevokeEveryone => Op::Revoke { target: Target::Everyone, frame: Frame::Own },
         Kind::Create => create(rng, profile, authenticated),
@@ -147,6 +152,7 @@ fn token(rng: &mut TestRng, known: &Known, kind: Kind) -> Option<Row> {
     let old_in_ten = match kind {
         Kind::Rotate => 0,
         Kind::PresentOld => 10,
+        Kind::Age => 6,
         Kind::Expire => 4,
         _ => 3,
     };
@@ -164,6 +170,8 @@ fn with_token(rng: &mut TestRng, profile: &Profile, known: &mut Known, kind: Kin
         Kind::GetValid => Op::GetValid(token.id),
         Kind::CheckReuse => Op::CheckReuse(token.id),
         Kind::Expire => Op::Expire(token.id),
+        Kind::Age if rng.random() => Op::Age(token.id),
+        Kind::Age => Op::AgeBetween(token.session),
         Kind::RevokeOne if rng.random() => revoke(rng, |_| Target::Token(token.id)),
         Kind::RevokeOne => revoke(rng, |_| Target::Hash(token.id)),
         Kind::RevokeSession => revoke(rng, |rng| match rng.random_range(0..4) {

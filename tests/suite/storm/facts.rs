@@ -61,6 +61,10 @@ pub(super) struct Facts<'a> {
     pub(super) endings: Vec<Ending>,
     /// Tokens that may have expired, and so may have been deleted.
     pub(super) expirable: HashSet<Uuid>,
+    /// From when on a token was rotated long ago, if it was rotated.
+    aged: HashMap<Uuid, Stamp>,
+    /// The same for all tokens of a session but its first.
+    aged_between: HashMap<Uuid, Stamp>,
     dead_tokens: HashMap<Uuid, Death>,
     dead_sessions: HashMap<Uuid, Death>,
     dead_members: HashMap<(Uuid, Uuid), Death>,
@@ -75,6 +79,8 @@ impl<'a> Facts<'a> {
             spent: HashMap::new(),
             endings: Vec::new(),
             expirable: HashSet::new(),
+            aged: HashMap::new(),
+            aged_between: HashMap::new(),
             dead_tokens: HashMap::new(),
             dead_sessions: HashMap::new(),
             dead_members: HashMap::new(),
@@ -113,6 +119,19 @@ impl<'a> Facts<'a> {
         self.first_endings.get(&token).copied()
     }
 
+    /// Since when it is due if it was rotated.
+    fn aged(&self, token: Uuid) -> Option<Stamp> {
+        let birth = self.births.get(&token).filter(|birth| birth.generation > 0);
+        let between = birth.and_then(|birth| self.aged_between.get(&birth.session));
+        self.aged.get(&token).into_iter().chain(between).min().copied()
+    }
+
+    /// Whether clean-up may have taken it by then: what has a successor, for that alone.
+    pub(super) fn may_be_gone(&self, token: Uuid, by: Stamp) -> bool {
+        let is_due = if self.spent.contains_key(&token) { self.aged(token) } else { self.first_ending(token) };
+        self.expirable.contains(&token) || is_due.is_some_and(|since| since < by)
+    }
+
     fn may_end(&self, ending: &Ending, token: Uuid, birth: &Birth) -> bool {
         let of = |named: Uuid| self.births.get(&named).map(|named| (named.session, named.generation));
         let aims_at_it = match ending.target {
@@ -139,6 +158,9 @@ impl<'a> Facts<'a> {
         match &call.op {
             Op::Create(login) if login.is_short => drop(self.expirable.insert(login.token)),
             Op::Expire(token) => drop(self.expirable.insert(*token)),
+            // In the order of their calls.
+            Op::Age(token) => drop(self.aged.entry(*token).or_insert(call.start)),
+            Op::AgeBetween(session) => drop(self.aged_between.entry(*session).or_insert(call.start)),
             _ => {}
         }
         let Answer::Born(row) = &call.answer else { return };
@@ -171,9 +193,10 @@ impl<'a> Facts<'a> {
         match ending.target {
             Target::Token(token) | Target::Hash(token) => note(&mut self.dead_tokens, token, death),
             Target::Session(session) | Target::Live(session) => note(&mut self.dead_sessions, session, death),
-            // All that came before the token in its session is spent.
+            // All that came before the token in its session is spent; and if it was revoked and is gone, so is the session.
             Target::Chain(token) | Target::SessionOf(token) => {
-                let is_found = ending.ended > 0 || !self.expirable.contains(&token);
+                let is_aged = self.aged(token).is_some_and(|since| since < ending.end);
+                let is_found = ending.ended > 0 || !(is_aged || self.expirable.contains(&token));
                 if let Some(birth) = self.births.get(&token).filter(|birth| is_found && birth.end < ending.start) {
                     note(&mut self.dead_sessions, birth.session, death);
                 }

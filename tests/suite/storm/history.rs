@@ -39,7 +39,16 @@ pub(super) enum Op {
     },
     /// Time passes for one token: it expired yesterday.
     Expire(Uuid),
+    /// Time passes for one token: if it was rotated, it was yesterday.
+    Age(Uuid),
+    /// The same for all tokens of a session but its first: what lies between is due before its ends.
+    AgeBetween(Uuid),
     CleanUp,
+    /// Of what has expired, what was rotated more than an hour ago, and what was revoked.
+    CleanUpBy {
+        archives: bool,
+        batch: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +165,7 @@ pub(super) struct Row {
     pub(super) session: Uuid,
     pub(super) generation: i32,
     pub(super) rotated_to: Option<Uuid>,
+    pub(super) rotated_at: Option<DateTime<Utc>>,
     pub(super) is_revoked: bool,
     pub(super) reason: Option<RevokedReason>,
     pub(super) is_reused: bool,
@@ -173,6 +183,7 @@ impl From<&RefreshToken> for Row {
             session: token.session_id,
             generation: token.generation,
             rotated_to: token.rotated_to,
+            rotated_at: token.rotated_at,
             is_revoked: token.revoked_at.is_some(),
             reason: token.revoked_reason,
             is_reused: token.reused_at.is_some(),
@@ -194,12 +205,17 @@ impl Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct History {
     pub(super) calls: Vec<Call>,
-    /// The table after the last call, and the database's clock then.
+    /// The tables after the last call, and the database's clock then.
     pub(super) table: Vec<Row>,
+    pub(super) archive: Vec<Row>,
     pub(super) read_at: DateTime<Utc>,
 }
 
 impl Call {
+    pub(super) fn is_clean_up(&self) -> bool {
+        matches!(self.op, Op::CleanUp | Op::CleanUpBy { .. })
+    }
+
     pub(super) fn frame(&self) -> Frame {
         match self.op {
             Op::Rotate { frame, .. } | Op::Revoke { frame, .. } => frame,

@@ -1,6 +1,6 @@
 //! The checker can fail: small histories made by hand, each of which breaks one rule, and one that breaks none.
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use refresh_tokens::{BreachResponse, OnReuse, Receipt, RevokedReason, TokenRevocation};
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ fn row(id: Uuid, generation: i32) -> Row {
         session: SESSION,
         generation,
         rotated_to: None,
+        rotated_at: None,
         is_revoked: false,
         reason: None,
         is_reused: false,
@@ -73,7 +74,16 @@ fn revocation(start: Stamp, target: Target, tokens: usize) -> Call {
 
 /// The rules that a history breaks, each once.
 fn objections<const N: usize>(calls: [Call; N], table: &[Row]) -> Vec<Rule> {
-    let history = History { calls: calls.into(), table: table.to_vec(), read_at: DateTime::UNIX_EPOCH };
+    objections_with(calls, table, &[])
+}
+
+fn objections_with<const N: usize>(calls: [Call; N], table: &[Row], archive: &[Row]) -> Vec<Rule> {
+    let history = History {
+        calls: calls.into(),
+        table: table.to_vec(),
+        archive: archive.to_vec(),
+        read_at: DateTime::UNIX_EPOCH,
+    };
     let mut rules: Vec<Rule> = check(&history).into_iter().map(|broken| broken.rule).collect();
     rules.sort();
     rules.dedup();
@@ -233,4 +243,56 @@ fn an_error_that_is_not_documented() {
     let failed = |error: &str| call(20, Op::GetValid(A), Answer::Failed(error.to_owned()));
     assert_eq!(objections([created(10), failed("Conflict")], &[row(A, 0)]), [Rule::Errors]);
     assert_eq!(objections([created(10), failed("Busy(Lock)")], &[row(A, 0)]), []);
+}
+
+/// Rotated so long ago that it is due.
+fn long_spent() -> Row {
+    Row { rotated_at: Some(DateTime::UNIX_EPOCH - TimeDelta::hours(2)), ..spent(A, 0, B) }
+}
+
+fn aged(start: Stamp) -> Call {
+    call(start, Op::Age(A), Answer::Rows(1))
+}
+
+fn cleaned(start: Stamp, archives: bool, rows: usize) -> Call {
+    call(start, Op::CleanUpBy { archives, batch: 100 }, Answer::Rows(rows))
+}
+
+#[test]
+fn nothing_is_wrong_with_an_honest_clean_up() {
+    let unknown = || call(50, rotation(By::Rotate, A, C), Answer::Refused(Why::NotFound, None));
+    let calls = |archives| [created(10), rotated(20, A, row(B, 1)), aged(30), cleaned(40, archives, 1), unknown()];
+    assert_eq!(objections(calls(false), &[row(B, 1)]), []);
+    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[long_spent()]), []);
+    let calls = [created(10), revocation(20, Target::Token(A), 1), cleaned(30, false, 1)];
+    assert_eq!(objections(calls, &[]), []);
+}
+
+#[test]
+fn a_clean_up_that_takes_what_is_not_due() {
+    assert_eq!(objections([created(10), cleaned(20, false, 1)], &[]), [Rule::CleanUp]);
+    // Aged or not, it was live.
+    assert_eq!(objections([created(10), aged(20), cleaned(30, false, 1)], &[]), [Rule::CleanUp]);
+    let taken = row(A, 0);
+    assert_eq!(objections_with([created(10), cleaned(20, true, 1)], &[], &[taken]), [Rule::CleanUp]);
+    let calls = |archives| [created(10), rotated(20, A, row(B, 1)), cleaned(30, archives, 1)];
+    assert_eq!(objections(calls(false), &[row(B, 1)]), [Rule::CleanUp], "it was rotated just now");
+    let young = Row { rotated_at: Some(DateTime::UNIX_EPOCH), ..spent(A, 0, B) };
+    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[young]), [Rule::CleanUp], "it was rotated just now");
+    let unknown = call(30, rotation(By::Rotate, A, C), Answer::Refused(Why::NotFound, None));
+    let calls = [created(10), rotated(20, A, row(B, 1)), unknown, aged(40), cleaned(50, false, 1)];
+    assert_eq!(objections(calls, &[row(B, 1)]), [Rule::HasReason], "it was unknown before");
+}
+
+#[test]
+fn a_clean_up_whose_reports_do_not_add_up() {
+    let calls = |archives, rows| [created(10), rotated(20, A, row(B, 1)), aged(30), cleaned(40, archives, rows)];
+    let (old, live) = (long_spent(), row(B, 1));
+    assert_eq!(objections(calls(false, 2), std::slice::from_ref(&live)), [Rule::CleanUp], "two took one row");
+    assert_eq!(objections(calls(true, 1), std::slice::from_ref(&live)), [Rule::CleanUp], "it is not in the archive");
+    assert_eq!(objections(calls(false, 0), &[old.clone(), live.clone()]), [Rule::CleanUp], "it was left");
+    let both = objections_with(calls(true, 1), &[old.clone(), live.clone()], std::slice::from_ref(&old));
+    assert_eq!(both, [Rule::CleanUp], "it is in both tables");
+    let twice = objections_with(calls(true, 1), &[live], &[old.clone(), old]);
+    assert_eq!(twice, [Rule::CleanUp], "it is in the archive twice");
 }

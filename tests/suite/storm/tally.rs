@@ -20,7 +20,9 @@ impl Tally {
         }
         let mut tally = Self(counts);
         tally.add("sent again", "the same answer", repeats(history));
-        tally.add("calls", "overlapping the next to start", overlaps(history));
+        tally.add("calls", "overlapping the next to start", overlaps(&history.calls));
+        let cleanings: Vec<Call> = history.calls.iter().filter(|call| call.is_clean_up()).cloned().collect();
+        tally.add("clean-ups", "overlapping the next to start", overlaps(&cleanings));
         tally
     }
 
@@ -60,8 +62,8 @@ fn repeats(history: &History) -> usize {
     born.filter(|call| matches!(call.op, Op::Rotate { request, .. } if !given.insert(request.successor))).count()
 }
 
-fn overlaps(history: &History) -> usize {
-    history.calls.windows(2).filter(|pair| pair[1].start < pair[0].end).count()
+fn overlaps(calls: &[Call]) -> usize {
+    calls.windows(2).filter(|pair| pair[1].start < pair[0].end).count()
 }
 
 fn verb(call: &Call) -> String {
@@ -96,7 +98,10 @@ fn verb(call: &Call) -> String {
         Op::GetActive { .. } => "get_active_tokens_for_user".to_owned(),
         Op::ListSessions { .. } => "list_sessions".to_owned(),
         Op::Expire(_) => "(expiry)".to_owned(),
+        Op::Age(_) | Op::AgeBetween(_) => "(age)".to_owned(),
         Op::CleanUp => "cleanup_expired".to_owned(),
+        Op::CleanUpBy { archives: false, .. } => "cleanup".to_owned(),
+        Op::CleanUpBy { archives: true, .. } => "cleanup into archive".to_owned(),
     }
 }
 

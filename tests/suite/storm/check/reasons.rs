@@ -63,7 +63,7 @@ pub(super) fn check(facts: &Facts<'_>, number: usize, call: &Call) -> Option<Bro
         }
         (Op::CheckReuse(token), Answer::Found(found)) => {
             let was_spent_before = facts.spent.get(token).is_some_and(|spent| spent.end < call.start);
-            if found.is_empty() && was_spent_before && !facts.expirable.contains(token) {
+            if found.is_empty() && was_spent_before && !facts.may_be_gone(*token, by) {
                 return Some(Broken::new(Rule::DeadStayDead, "a spent token is not known as spent", [number]));
             }
             if found.is_empty() || was_spent(facts, *token, by) { None } else { has_none("reuse of an unspent token") }
@@ -89,7 +89,7 @@ fn has_reason(facts: &Facts<'_>, call: &Call, request: &Request, why: Why, row: 
     let (presented, by) = (request.presented, call.end);
     let birth = facts.births.get(&presented);
     let is_somebody_elses = birth.is_some_and(|birth| request.binding.is_some_and(|user| user != birth.user));
-    let may_be_gone = !is_born(facts, presented, call.start) || facts.expirable.contains(&presented);
+    let may_be_gone = !is_born(facts, presented, call.start) || facts.may_be_gone(presented, by);
     match why {
         Why::NotFound => may_be_gone,
         Why::BindingMismatch => is_somebody_elses,
@@ -117,7 +117,7 @@ fn reused(facts: &Facts<'_>, number: usize, request: &Request, row: &Row, by: St
         return Some(Broken::new(Rule::SingleUse, "a token was rotated to a successor that nobody got", [number]));
     }
     let is_somebody_elses = request.binding.is_some_and(|user| user != row.user);
-    let is_late = was_spent(facts, spent.successor, by) || facts.expirable.contains(&spent.successor);
+    let is_late = was_spent(facts, spent.successor, by) || facts.may_be_gone(spent.successor, by);
     if spent.successor == request.successor && !is_somebody_elses && !is_late {
         return Some(Broken::new(Rule::SameAnswer, "the same request sent again is said to be reuse", [number]));
     }

@@ -5,16 +5,16 @@ use std::collections::{HashMap, HashSet};
 use refresh_tokens::{BreachResponse, RevokedReason, TokenRevocation};
 use uuid::Uuid;
 
-use super::{Broken, Rule};
+use super::{Broken, Rule, retention};
 use crate::storm::facts::Facts;
-use crate::storm::history::{Answer, History, Op, Row, Target};
+use crate::storm::history::{Answer, Call, History, Row, Target};
 
 pub(super) fn check(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
-    let rows: HashMap<Uuid, &Row> = history.table.iter().map(|row| (row.id, row)).collect();
+    let rows: HashMap<Uuid, &Row> = history.table.iter().chain(&history.archive).map(|row| (row.id, row)).collect();
     let mut live = HashSet::new();
     let mut broken = Vec::new();
     let mut object = |rule: Rule, what: &str, row: &Row| broken.push(Broken::new(rule, format!("{what}: {row:?}"), []));
-    for row in &history.table {
+    for row in history.table.iter().chain(&history.archive) {
         if row.is_unspent() && !live.insert(row.session) {
             object(Rule::OneLiveToken, "a session with two live tokens", row);
         }
@@ -44,8 +44,10 @@ pub(super) fn check(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
             }
         }
     }
-    broken.extend(marks(history, &rows));
-    if !history.calls.iter().any(|call| call.op == Op::CleanUp) {
+    broken.extend(marks(history));
+    if history.calls.iter().any(Call::is_clean_up) {
+        broken.extend(retention::check(history, facts));
+    } else {
         broken.extend(nothing_deleted(history, facts, &rows));
     }
     broken
@@ -53,26 +55,31 @@ pub(super) fn check(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
 
 /// Whether a call that revoked all others of the user was to keep another session than this row's.
 fn is_other(facts: &Facts<'_>, row: &Row) -> bool {
+    // If it ended unspent, so did its session.
+    let is_taken = |keep: Uuid, by| {
+        facts.expirable.contains(&keep) || facts.spent.contains_key(&keep) && facts.may_be_gone(keep, by)
+    };
     facts.endings.iter().any(|ending| match ending.target {
         Target::Except { user, keep } if user == row.user => {
-            facts.births.get(&keep).is_none_or(|keep| keep.session != row.session) || facts.expirable.contains(&keep)
+            facts.births.get(&keep).is_none_or(|keep| keep.session != row.session) || is_taken(keep, ending.end)
         }
         Target::ExceptSession { user, session } => user == row.user && session != row.session,
         _ => false,
     })
 }
 
-/// A token is marked if, and only if, its reuse was answered.
-fn marks(history: &History, rows: &HashMap<Uuid, &Row>) -> Vec<Broken> {
+/// A token is marked if, and only if, its reuse was answered; unless that was when clean-up had taken it.
+fn marks(history: &History) -> Vec<Broken> {
     let mut given = HashSet::new();
     for call in history.calls.iter().filter(|call| call.is_committed()) {
         if let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer {
             given.insert(row.id);
         }
     }
-    let is_wrong = |row: &&&Row| row.is_reused != given.contains(&row.id);
-    let wrong = rows.values().filter(is_wrong);
-    wrong.map(|row| Broken::new(Rule::GivenOnce, format!("a wrong mark: {row:?}"), [])).collect()
+    let unmarked = history.table.iter().filter(|row| !row.is_reused && given.contains(&row.id));
+    let rows = history.table.iter().chain(&history.archive);
+    let marked = rows.filter(|row| row.is_reused && !given.contains(&row.id));
+    unmarked.chain(marked).map(|row| Broken::new(Rule::GivenOnce, format!("a wrong mark: {row:?}"), [])).collect()
 }
 
 /// Where no row is ever deleted, the sums are exact.
