@@ -224,6 +224,38 @@ fn in_a_callers_transaction_it_says_that_nothing_is_done_yet() {
     assert_eq!(report.durability, Durability::Committed);
 }
 
+/// Not for what comes after it on the same connection, and not for what the host does in its own transaction.
+#[test]
+fn only_its_own_transactions_do_not_wait_for_the_disk() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    conn.batch_execute(
+        "SET synchronous_commit = on;
+         CREATE TABLE met (setting text);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO met VALUES (current_setting('synchronous_commit'));
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER note AFTER DELETE ON refresh_tokens FOR EACH STATEMENT EXECUTE FUNCTION note()",
+    )
+    .unwrap();
+    let setting = |conn: &mut PgConnection, query: &str| {
+        diesel::dsl::sql::<diesel::sql_types::Text>(query).get_result::<String>(conn).unwrap()
+    };
+    expired_rows(&mut conn, 10);
+    RefreshTokenRepository::new(&mut conn).cleanup(&policy(), &CleanupBudget::default()).unwrap();
+    assert_eq!(setting(&mut conn, "SELECT string_agg(setting, ' ') FROM met"), "off");
+    assert_eq!(setting(&mut conn, "SELECT current_setting('synchronous_commit')"), "on");
+    expired_rows(&mut conn, 10);
+    conn.transaction(|conn| {
+        RefreshTokenRepository::new(conn).cleanup(&policy(), &CleanupBudget::default()).unwrap();
+        assert_eq!(setting(conn, "SELECT current_setting('synchronous_commit')"), "on");
+        QueryResult::Ok(())
+    })
+    .unwrap();
+    assert_eq!(setting(&mut conn, "SELECT string_agg(setting, ' ') FROM met"), "off on");
+}
+
 /// None goes twice, none is forgotten, nobody waits: without retries, a deadlock would be an error.
 #[test]
 fn any_number_of_workers_share_the_work() {
