@@ -226,7 +226,8 @@ impl Error {
     /// [`QueueFull`](Self::QueueFull), [`Unreachable`](Self::Unreachable) and [`ConnectionLost`](Self::ConnectionLost).
     ///
     /// What it can know: Diesel passes on the SQLSTATE of serialization failures and of lost connections, so
-    /// these are always recognised. Deadlocks, lock and statement timeouts arrive without their code and are
+    /// these are recognised; of a lost connection that libpq itself notices, by its English words, which it uses
+    /// unless the process has called `setlocale`. Deadlocks, lock and statement timeouts arrive without their code and are
     /// recognised by the server's English message (so are [`SchemaMissing`](Self::SchemaMissing) and
     /// [`Aborted`](Self::Aborted)); where `lc_messages` is another language, they are [`Error::Database`] and this
     /// answers false. `ALTER ROLE … SET lc_messages = 'C'` (by a superuser) makes
@@ -316,11 +317,27 @@ fn from_message(message: &str) -> Error {
         "canceling statement due to lock timeout" => Error::Busy(Wait::Lock),
         "canceling statement due to statement timeout" => Error::Busy(Wait::Statement),
         "deadlock detected" => Error::Conflict,
+        _ if is_lost_connection(message) => Error::ConnectionLost,
         _ if message.starts_with("could not obtain lock on ") => Error::Busy(Wait::Lock),
         _ if message.starts_with("no partition of relation \"refresh_tokens_archive\"") => Error::ArchiveNotPrepared,
         _ if is_missing_schema(message) => Error::SchemaMissing,
         _ => Error::Database { message: message.to_owned() },
     }
+}
+
+/// libpq's own words where it could not send a statement or lost the server over it; Diesel gives them no kind.
+fn is_lost_connection(message: &str) -> bool {
+    [
+        "no connection to the server",
+        "server closed the connection unexpectedly",
+        "could not send data to server",
+        "could not receive data from server",
+        "SSL connection has been closed unexpectedly",
+        "SSL SYSCALL error",
+        "terminating connection ",
+    ]
+    .iter()
+    .any(|start| message.starts_with(start))
 }
 
 fn is_missing_schema(message: &str) -> bool {
@@ -343,6 +360,8 @@ mod tests {
             ("could not obtain lock on row in relation \"refresh_tokens\"", Error::Busy(Wait::Lock)),
             ("canceling statement due to statement timeout", Error::Busy(Wait::Statement)),
             ("deadlock detected", Error::Conflict),
+            ("no connection to the server\n", Error::ConnectionLost),
+            ("server closed the connection unexpectedly\n\tThis probably means", Error::ConnectionLost),
             ("relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
             ("column refresh_tokens.session_id does not exist", Error::SchemaMissing),
             ("column \"session_id\" of relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
