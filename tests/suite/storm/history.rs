@@ -197,6 +197,8 @@ pub(super) struct History {
     /// The table after the last call, and the database's clock then.
     pub(super) table: Vec<Row>,
     pub(super) read_at: DateTime<Utc>,
+    /// How often the server was killed meanwhile.
+    pub(super) kills: usize,
 }
 
 impl Call {
@@ -210,6 +212,11 @@ impl Call {
     /// It stays, whatever it did.
     pub(super) fn is_committed(&self) -> bool {
         self.frame() != Frame::RolledBack
+    }
+
+    /// It may have happened, or not: the connection was lost. What was to be rolled back did not happen.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is_committed() && matches!(&self.answer, Answer::Failed(error) if error == "ConnectionLost")
     }
 
     /// The rows that the answer shows.

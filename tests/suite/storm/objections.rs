@@ -73,7 +73,7 @@ fn revocation(start: Stamp, target: Target, tokens: usize) -> Call {
 
 /// The rules that a history breaks, each once.
 fn objections<const N: usize>(calls: [Call; N], table: &[Row]) -> Vec<Rule> {
-    let history = History { calls: calls.into(), table: table.to_vec(), read_at: DateTime::UNIX_EPOCH };
+    let history = History { calls: calls.into(), table: table.to_vec(), read_at: DateTime::UNIX_EPOCH, kills: 0 };
     let mut rules: Vec<Rule> = check(&history).into_iter().map(|broken| broken.rule).collect();
     rules.sort();
     rules.dedup();

@@ -60,8 +60,9 @@ pub struct Server {
 
 /// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
 /// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
-/// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills the server
-/// and starts it again, which does not work before the last of the old one's processes has noticed.
+/// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills all of the
+/// server's processes, wherever each of them is, and starts it again. `postgres` is stopped first, so that it forks none
+/// meanwhile; if one were left, the new server would not start before that one has noticed.
 const KEEPER: &str = r#"
 programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6
 shift 6
@@ -88,12 +89,17 @@ start() {
 }
 start "$@"
 is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q '^ready' "$data/postmaster.pid"; }
+children() {
+    cat "/proc/$server/task/$server/children" ||
+        ps -A -o pid= -o ppid= | while read -r pid parent; do [ "$parent" != "$server" ] || echo "$pid"; done
+}
 while read -r _; do
-    kill -KILL "$server"
+    kill -STOP "$server"
+    kill -KILL $(children) "$server"
     wait "$server"
     start "$@"
     until is_ready; do
-        sleep 0.1
+        sleep 0.02
         kill -0 "$server" || start "$@"
     done
 done 2>/dev/null
@@ -220,7 +226,8 @@ impl Server {
             && lines.get(7).is_some_and(|state| state.trim() == "ready")
     }
 
-    /// Kills the server by SIGKILL, as a crash would, and returns when it has recovered.
+    /// Kills all of the server's processes by SIGKILL, in the middle of what they do, as the kernel would that is out of
+    /// memory, and returns when the server has recovered.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ pub(super) fn check(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
             }
         }
     }
-    broken.extend(marks(history, &rows));
+    broken.extend(marks(history, facts, &rows));
     if !history.calls.iter().any(|call| call.op == Op::CleanUp) {
         broken.extend(nothing_deleted(history, facts, &rows));
     }
@@ -62,15 +62,16 @@ fn is_other(facts: &Facts<'_>, row: &Row) -> bool {
     })
 }
 
-/// A token is marked if, and only if, its reuse was answered.
-fn marks(history: &History, rows: &HashMap<Uuid, &Row>) -> Vec<Broken> {
+/// A token is marked if, and only if, its reuse was answered; or the answer was lost.
+fn marks(history: &History, facts: &Facts<'_>, rows: &HashMap<Uuid, &Row>) -> Vec<Broken> {
     let mut given = HashSet::new();
     for call in history.calls.iter().filter(|call| call.is_committed()) {
         if let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer {
             given.insert(row.id);
         }
     }
-    let is_wrong = |row: &&&Row| row.is_reused != given.contains(&row.id);
+    let may_be_marked = |row: &Row| given.contains(&row.id) || facts.unknown_responses.contains_key(&row.id);
+    let is_wrong = |row: &&&Row| if row.is_reused { !may_be_marked(row) } else { given.contains(&row.id) };
     let wrong = rows.values().filter(is_wrong);
     wrong.map(|row| Broken::new(Rule::GivenOnce, format!("a wrong mark: {row:?}"), [])).collect()
 }
