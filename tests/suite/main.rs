@@ -15,6 +15,7 @@ mod guest;
 mod indexes;
 mod input;
 mod invariants;
+mod killed_after_commit;
 mod lost_answers;
 mod migrations;
 mod model;

@@ -243,8 +243,7 @@ fn attempt(shared: &Shared, thread: usize, drawn: &Drawn) -> Vec<Call> {
     let start = shared.tick();
     let answered = act::act(&shared.store, &shared.group, drawn);
     let end = shared.tick();
-    let calls: Vec<Call> =
-        answered.into_iter().map(|(op, answer)| Call { thread, start, end, op, answer }).collect();
+    let calls: Vec<Call> = answered.into_iter().map(|(op, answer)| Call { thread, start, end, op, answer }).collect();
     calls.iter().for_each(|call| shared.known.lock().unwrap().learn(call));
     calls
 }
