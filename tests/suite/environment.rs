@@ -13,12 +13,15 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use refresh_tokens::{Error, RefreshTokenStore, Result, StoreConfig, Wait};
 use refresh_tokens_support::server::Durability;
-use refresh_tokens_support::{Database, Server};
+use refresh_tokens_support::{Database, Server, race};
 
 use crate::every_verb::{Case, VERBS, Verb};
 
 const POOL: Duration = Duration::from_millis(100);
 const LOCK: Duration = Duration::from_millis(100);
+
+/// The verb whose login says when it was authenticated.
+const AUTHENTICATED: &str = "create, authenticated and limited";
 
 /// What a busy machine may add to a bound.
 const BUSY: Duration = Duration::from_secs(5);
@@ -71,7 +74,12 @@ fn every_verb(
         assert!(case.is_untouched(&mut conn), "{}", verb.name);
     }
     for (verb, case) in &cases {
-        assert_eq!(call(store, verb, case, bound), Ok(verb.first), "{}, afterwards", verb.name);
+        let mut case = case.clone();
+        if verb.name == AUTHENTICATED {
+            // The first step of revoke_all_for_everyone may have been made.
+            case.live.created_at = race::now(&mut conn);
+        }
+        assert_eq!(call(store, verb, &case, bound), Ok(verb.first), "{}, afterwards", verb.name);
     }
 }
 

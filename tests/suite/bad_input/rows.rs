@@ -36,10 +36,10 @@ const INSTANTS: [&str; 9] = [
     "'294276-12-31'",
     "'4713-01-01 BC'",
     "'epoch'",
-    "now() + '1 day'",
-    "now() - '1 day'",
-    "now() + '1 day'",
-    "now() - '90 days'",
+    "now() + interval '1 day'",
+    "now() - interval '1 day'",
+    "now() + interval '1 day'",
+    "now() - interval '90 days'",
 ];
 
 fn instant() -> impl Strategy<Value = &'static str> {

@@ -73,7 +73,11 @@ fn revocation(start: Stamp, target: Target, tokens: usize) -> Call {
 
 /// The rules that a history breaks, each once.
 fn objections<const N: usize>(calls: [Call; N], table: &[Row]) -> Vec<Rule> {
-    let history = History { calls: calls.into(), table: table.to_vec(), read_at: DateTime::UNIX_EPOCH, kills: 0 };
+    objections_after(0, calls, table)
+}
+
+fn objections_after<const N: usize>(kills: usize, calls: [Call; N], table: &[Row]) -> Vec<Rule> {
+    let history = History { calls: calls.into(), table: table.to_vec(), read_at: DateTime::UNIX_EPOCH, kills };
     let mut rules: Vec<Rule> = check(&history).into_iter().map(|broken| broken.rule).collect();
     rules.sort();
     rules.dedup();
@@ -233,4 +237,43 @@ fn an_error_that_is_not_documented() {
     let failed = |error: &str| call(20, Op::GetValid(A), Answer::Failed(error.to_owned()));
     assert_eq!(objections([created(10), failed("Conflict")], &[row(A, 0)]), [Rule::Errors]);
     assert_eq!(objections([created(10), failed("Busy(Lock)")], &[row(A, 0)]), []);
+}
+
+fn lost(start: Stamp, op: Op) -> Call {
+    call(start, op, Answer::Failed("ConnectionLost".to_owned()))
+}
+
+/// A lost answer may have told what the table shows, and of what it does not show.
+#[test]
+fn a_lost_answer_is_what_the_table_says() {
+    let rotation = || lost(20, rotation(By::Rotate, A, B));
+    let happened = [spent(A, 0, B), row(B, 1)];
+    for table in [&happened[..], &[row(A, 0)]] {
+        assert_eq!(objections_after(1, [created(10), rotation()], table), []);
+    }
+    assert_eq!(objections_after(1, [created(10), rotation(), rotated(30, A, row(B, 1))], &happened), []);
+    let taken = call(30, login(None), Answer::Failed("DuplicateId".to_owned()));
+    assert_eq!(objections_after(1, [lost(10, login(None)), taken.clone()], &[row(A, 0)]), []);
+    let revoked = [revoked(row(A, 0))];
+    let revocation = lost(20, Op::Revoke { target: Target::User(USER), frame: Frame::Own });
+    assert_eq!(objections_after(1, [created(10), revocation.clone()], &revoked), []);
+
+    // But only where there was one, and where the server was killed.
+    assert!(objections_after(1, [created(10)], &happened).contains(&Rule::NothingDone));
+    assert_eq!(objections_after(1, [taken], &[]), [Rule::Errors]);
+    assert_eq!(objections_after(1, [created(10)], &revoked), [Rule::HasReason, Rule::Receipts]);
+    assert!(objections_after(0, [created(10), rotation()], &happened).contains(&Rule::Errors));
+}
+
+/// What was acknowledged is there, and what was lost did not happen twice.
+#[test]
+fn an_acknowledged_call_that_a_crash_undid() {
+    let rotated = || rotated(20, A, row(B, 1));
+    assert!(!objections_after(1, [created(10)], &[]).is_empty());
+    assert!(!objections_after(1, [created(10), rotated()], &[row(A, 0)]).is_empty());
+    let undone = objections_after(1, [created(10), revocation(20, Target::User(USER), 1)], &[row(A, 0)]);
+    assert!(undone.contains(&Rule::RevocationWins), "{undone:?}");
+    let other = || lost(30, rotation(By::Rotate, A, C));
+    let twice = [spent(A, 0, B), revoked(row(B, 1)), row(C, 1)];
+    assert!(objections_after(1, [created(10), rotated(), other()], &twice).contains(&Rule::NothingDone));
 }
