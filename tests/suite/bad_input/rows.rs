@@ -11,7 +11,7 @@ use diesel::sql_types::{Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use refresh_tokens::{
-    Binding, OnReuse, Redemption, RefreshTokenRepository, Rotation, SessionQuery, Successor, TokenHash,
+    Binding, MAX_EXPIRY, OnReuse, Redemption, RefreshTokenRepository, Rotation, SessionQuery, Successor, TokenHash,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, in_days};
@@ -332,7 +332,12 @@ fn look_ups(conn: &mut PgConnection, table: &Table) -> Result<(), TestCaseError>
             prop_assert_eq!(active, expected);
             let listed = tokens.list_sessions(&SessionQuery::of_user(row.user_id).with_ended().limit(1)).unwrap();
             if let Some(next) = listed.next {
-                tokens.list_sessions(&SessionQuery::of_user(row.user_id).with_ended().after(next)).unwrap();
+                // Also where the session began at an infinity, and as a text.
+                prop_assert!(tokens.list_sessions(&SessionQuery::of_user(row.user_id).after(next)).is_ok());
+                let is_common = listed.sessions[0].started_at >= chrono::DateTime::UNIX_EPOCH;
+                prop_assert!(
+                    !is_common || listed.sessions[0].started_at > MAX_EXPIRY || next.to_string().parse() == Ok(next)
+                );
             }
         }
     }
