@@ -102,7 +102,13 @@ pub(crate) fn rotate_together(
     match outcome {
         Ok(()) => {}
         // One of them is not to the liking of a constraint or a trigger of the host's.
-        Err(Error::Database { .. } | Error::DuplicateId | Error::DuplicateHash | Error::UnreadableRow) => {
+        Err(
+            Error::Database { .. }
+            | Error::PermissionDenied { .. }
+            | Error::DuplicateId
+            | Error::DuplicateHash
+            | Error::UnreadableRow,
+        ) => {
             batch = Batch::new(requests);
             batch.steps.iter_mut().for_each(Step::set_apart);
         }

@@ -115,6 +115,32 @@ pub enum Error {
         message: String,
     },
 
+    /// The server takes no writes: it is a standby, a maintenance has set `default_transaction_read_only`, or the role has
+    /// it; nothing was written. Look-ups work.
+    ///
+    /// Where it lasts, the URL leads to a standby: name all hosts in it, with `target_session_attrs=read-write`.
+    #[error("PostgreSQL is read-only at present: {message}")]
+    ReadOnly {
+        /// The statement that it refused.
+        message: String,
+    },
+
+    /// The server's disk is full; nothing was written. Look-ups work, and so does everything once there is room.
+    #[error("PostgreSQL's disk is full: {message}")]
+    DiskFull {
+        /// Which file could not grow.
+        message: String,
+    },
+
+    /// The connection's role lacks a right; nothing was written.
+    ///
+    /// A role without `USAGE` on the schema does not see the table at all: that is [`Error::SchemaMissing`].
+    #[error("{message}: grant the role what the crate's roles/verbs.sql, cleanup.sql or migration.sql says")]
+    PermissionDenied {
+        /// On what.
+        message: String,
+    },
+
     /// The connection broke under a verb. Whether its transaction was committed is unknown.
     ///
     /// Send the same request again: [`rotate`](crate::RefreshTokenRepository::rotate) with the same successor
@@ -185,7 +211,7 @@ pub enum Error {
     )]
     UnreadableRow,
 
-    /// Anything else the database answered: a missing privilege, a full disk, a read-only server.
+    /// Anything else the database answered.
     #[error("PostgreSQL refused: {message}")]
     Database {
         /// The server's primary message, without its details.
@@ -223,11 +249,13 @@ impl Error {
     /// Whether the same call may succeed if it is made again, unchanged, a little later.
     ///
     /// True for [`Busy`](Self::Busy), [`Conflict`](Self::Conflict), [`PoolExhausted`](Self::PoolExhausted),
-    /// [`QueueFull`](Self::QueueFull), [`Unreachable`](Self::Unreachable) and [`ConnectionLost`](Self::ConnectionLost).
+    /// [`QueueFull`](Self::QueueFull), [`Unreachable`](Self::Unreachable), [`ConnectionLost`](Self::ConnectionLost),
+    /// [`ReadOnly`](Self::ReadOnly) and [`DiskFull`](Self::DiskFull).
     ///
-    /// What it can know: Diesel passes on the SQLSTATE of serialization failures and of lost connections, so
+    /// What it can know: Diesel passes on the SQLSTATE of serialization failures, read-only transactions and lost connections, so
     /// these are always recognised. Deadlocks, lock and statement timeouts arrive without their code and are
-    /// recognised by the server's English message (so are [`SchemaMissing`](Self::SchemaMissing) and
+    /// recognised by the server's English message (so are [`DiskFull`](Self::DiskFull),
+    /// [`PermissionDenied`](Self::PermissionDenied), [`SchemaMissing`](Self::SchemaMissing) and
     /// [`Aborted`](Self::Aborted)); where `lc_messages` is another language, they are [`Error::Database`] and this
     /// answers false. `ALTER ROLE … SET lc_messages = 'C'` (by a superuser) makes
     /// them recognisable. It cannot know how long an outage lasts: bound your retries.
@@ -249,6 +277,8 @@ impl Error {
                 | Self::QueueFull { .. }
                 | Self::Unreachable { .. }
                 | Self::ConnectionLost
+                | Self::ReadOnly { .. }
+                | Self::DiskFull { .. }
         )
     }
 
@@ -305,7 +335,9 @@ fn from_database(kind: DatabaseErrorKind, info: &dyn DatabaseErrorInformation) -
             _ => from_message(info.message()),
         },
         DatabaseErrorKind::SerializationFailure => Error::Conflict,
-        DatabaseErrorKind::ClosedConnection => Error::ConnectionLost,
+        // The latter: it was lost under the statement before, and libpq has noticed only at this one.
+        DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => Error::ConnectionLost,
+        DatabaseErrorKind::ReadOnlyTransaction => Error::ReadOnly { message: info.message().to_owned() },
         _ => from_message(info.message()),
     }
 }
@@ -316,11 +348,22 @@ fn from_message(message: &str) -> Error {
         "canceling statement due to lock timeout" => Error::Busy(Wait::Lock),
         "canceling statement due to statement timeout" => Error::Busy(Wait::Statement),
         "deadlock detected" => Error::Conflict,
+        _ if message.starts_with("permission denied ") || message.starts_with("must be owner of ") => {
+            Error::PermissionDenied { message: message.to_owned() }
+        }
+        _ if message.ends_with(": No space left on device") || is_short_write(message) => {
+            Error::DiskFull { message: message.to_owned() }
+        }
         _ if message.starts_with("could not obtain lock on ") => Error::Busy(Wait::Lock),
         _ if message.starts_with("no partition of relation \"refresh_tokens_archive\"") => Error::ArchiveNotPrepared,
         _ if is_missing_schema(message) => Error::SchemaMissing,
         _ => Error::Database { message: message.to_owned() },
     }
+}
+
+/// The last page before a disk is full.
+fn is_short_write(message: &str) -> bool {
+    message.starts_with("could not extend file ") && message.contains(": wrote only ")
 }
 
 fn is_missing_schema(message: &str) -> bool {
@@ -337,6 +380,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_connection_that_is_known_to_be_lost_takes_no_statement() {
+        let message = Box::new("no connection to the server\n".to_owned());
+        let error = DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, message);
+        assert_eq!(Error::from(error), Error::ConnectionLost);
+    }
+
+    #[test]
     fn messages_without_sqlstate_are_told_apart() {
         for (message, expected) in [
             ("canceling statement due to lock timeout", Error::Busy(Wait::Lock)),
@@ -349,7 +399,16 @@ mod tests {
         ] {
             assert_eq!(from_message(message), expected, "{message}");
         }
-        let other = "permission denied for table refresh_tokens";
+        for message in ["permission denied for table refresh_tokens", "must be owner of table refresh_tokens"] {
+            assert_eq!(from_message(message), Error::PermissionDenied { message: message.to_owned() });
+        }
+        for message in [
+            "could not extend file \"base/5/16389\": No space left on device",
+            "could not extend file \"base/5/16389\": wrote only 4096 of 8192 bytes at block 7",
+        ] {
+            assert_eq!(from_message(message), Error::DiskFull { message: message.to_owned() });
+        }
+        let other = "integer out of range";
         assert_eq!(from_message(other), Error::Database { message: other.to_owned() });
     }
 }

@@ -40,6 +40,14 @@ impl FromSql<Nullable<Timestamptz>, Pg> for MaybeInstant {
     }
 }
 
+/// Back to the table, for comparisons with what was read: the first and last instants stand for the infinities.
+pub(crate) fn as_read(instant: DateTime<Utc>) -> PgTimestamp {
+    if instant == DateTime::<Utc>::MIN_UTC {
+        return PgTimestamp(i64::MIN);
+    }
+    PgTimestamp((instant - EPOCH).num_microseconds().filter(|_| instant < DateTime::<Utc>::MAX_UTC).unwrap_or(i64::MAX))
+}
+
 impl From<Instant> for DateTime<Utc> {
     fn from(Instant(instant): Instant) -> Self {
         instant

@@ -227,6 +227,10 @@ impl RefreshTokenStore {
         let message = error.to_string();
         match message.split_once(": ") {
             Some(_) => unreachable(&message),
+            // Another caller was told why.
+            None if self.pool.state().connections == 0 => {
+                Error::Unreachable { message: "no connection is open, and none could be opened in time".to_owned() }
+            }
             None => Error::PoolExhausted { waited: self.pool.connection_timeout() },
         }
     }

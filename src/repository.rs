@@ -31,7 +31,9 @@ use crate::token_hash::TokenHash;
 /// How long a verb waits is the connection's to say: `SET lock_timeout` and `statement_timeout` on it, or use
 /// [`RefreshTokenStore`](crate::RefreshTokenStore), which does. Besides the errors that each verb lists, all can
 /// end in [`Error::Busy`](crate::Error::Busy), [`Error::Conflict`](crate::Error::Conflict), [`Error::ConnectionLost`](crate::Error::ConnectionLost), [`Error::SchemaMissing`](crate::Error::SchemaMissing),
-/// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch), [`Error::UnreadableRow`](crate::Error::UnreadableRow) and [`Error::Database`](crate::Error::Database).
+/// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch), [`Error::UnreadableRow`](crate::Error::UnreadableRow),
+/// [`Error::PermissionDenied`](crate::Error::PermissionDenied) and [`Error::Database`](crate::Error::Database), and all that
+/// write in [`Error::ReadOnly`](crate::Error::ReadOnly) and [`Error::DiskFull`](crate::Error::DiskFull).
 ///
 /// # Example
 ///

@@ -4,11 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
 use uuid::Uuid;
 
 use crate::error::Result;
 use crate::input::{InvalidInput, MAX_EXPIRY, not_nil};
+use crate::instant::as_read;
 use crate::models::{RefreshToken, TokenState};
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::now;
@@ -121,7 +123,7 @@ impl Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionQuery {
     pub(crate) user_id: Uuid,
-    pub(crate) started_before: Option<DateTime<Utc>>,
+    pub(crate) started_before: Option<PgTimestamp>,
     pub(crate) id_before: Option<Uuid>,
     pub(crate) with_ended: bool,
     /// One more than a page has, to know whether it is the last.
@@ -200,7 +202,7 @@ impl SessionQuery {
     /// ```
     #[must_use = "it returns the changed value"]
     pub fn after(mut self, cursor: SessionCursor) -> Self {
-        self.started_before = Some(cursor.started_at);
+        self.started_before = Some(as_read(cursor.started_at));
         self.id_before = Some(cursor.session_id);
         self
     }
@@ -260,9 +262,12 @@ impl FromStr for SessionCursor {
         let parse = || {
             let (micros, session_id) = text.split_once('.')?;
             let started_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+            // What stands for the infinities of other software is read as it was written.
+            let ends = [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC];
+            let end = ends.into_iter().find(|end| end.timestamp_micros() == started_at.timestamp_micros());
             // Beyond these, PostgreSQL and chrono differ in what they can hold.
             let in_range = (DateTime::UNIX_EPOCH..=MAX_EXPIRY).contains(&started_at);
-            in_range.then_some(())?;
+            let started_at = end.or(in_range.then_some(started_at))?;
             Some(Self { started_at, session_id: session_id.parse().ok()? })
         };
         parse().ok_or(InvalidInput::MalformedCursor)

@@ -54,7 +54,7 @@ impl StoreConfig {
         self
     }
 
-    /// How long a call waits for a free connection before [`Error::PoolExhausted`](crate::Error::PoolExhausted); at least 1 ms.
+    /// How long a call waits for a free connection before [`Error::PoolExhausted`](crate::Error::PoolExhausted); at least 1 ms, at most 24 days.
     ///
     /// Defaults to 5 seconds.
     ///
@@ -67,7 +67,7 @@ impl StoreConfig {
     /// ```
     #[must_use = "it returns the changed value"]
     pub fn pool_timeout(mut self, wait: Duration) -> Self {
-        self.pool_timeout = at_least_a_millisecond(wait);
+        self.pool_timeout = at_least_a_millisecond(wait).min(LONGEST_WAIT);
         self
     }
 
@@ -122,6 +122,9 @@ impl StoreConfig {
         self
     }
 }
+
+/// As PostgreSQL's longest, an integer of milliseconds; r2d2 adds it to the clock, which overflows.
+const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Zero means "for ever" to PostgreSQL and is refused by r2d2; every wait of the store is bounded.
 fn at_least_a_millisecond(wait: Duration) -> Duration {

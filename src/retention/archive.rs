@@ -117,6 +117,10 @@ pub(crate) fn drop_before(conn: &mut PgConnection, instant: DateTime<Utc>) -> Re
     if instant > now(conn)? {
         return Err(InvalidInput::ArchiveCutInFuture.into());
     }
+    // Nothing was archived before, and PostgreSQL cannot hold chrono's earliest instants.
+    if instant <= DateTime::UNIX_EPOCH {
+        return Ok(Vec::new());
+    }
     let mut dropped = Vec::new();
     for partition in list(conn, Some(instant))? {
         let is_dropped = in_any_isolation(conn, |conn, _| {

@@ -1,6 +1,7 @@
 -- revoke_window: of the next $2 rows after a place ($3, $4, $5), in the order of sessions and generations, revokes
 -- ($1: why) those that could still be rotated, in one organisation ($6) if one is named, of sessions that had begun by
--- an instant ($7). A successor comes after its predecessor in this order, so a walk that saw none has missed none.
+-- an instant ($7); one that begins in the future began by a clock that was set back since, so it is no later. A successor
+-- comes after its predecessor in this order, so a walk that saw none has missed none.
 -- SKIP LOCKED: it waits for nobody while it holds a lock. What it saw and did not get is for the next walk.
 WITH visited AS MATERIALIZED (
     SELECT id, active_org_id, session_id, generation, session_started_at, rotated_to, revoked_at
@@ -14,7 +15,7 @@ seen AS MATERIALIZED (
     FROM visited
     WHERE rotated_to IS NULL AND revoked_at IS NULL
         AND ($6::uuid IS NULL OR active_org_id = $6)
-        AND session_started_at <= $7
+        AND (session_started_at <= $7 OR session_started_at > clock_timestamp())
 ),
 locked AS MATERIALIZED (
     SELECT id

@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
 
 mod adoption;
+mod bad_input;
 mod batches;
 mod common;
 mod contention;
 mod cutoffs;
 mod end_session;
+mod environment;
+mod every_verb;
 mod flaws;
 mod grace;
 mod group;
@@ -15,6 +18,7 @@ mod guest;
 mod indexes;
 mod input;
 mod invariants;
+mod killed_after_commit;
 mod lost_answers;
 mod migrations;
 mod model;
@@ -24,6 +28,7 @@ mod redeem;
 mod reference;
 mod retention;
 mod revocations;
+mod roles;
 mod secret_storm;
 mod secret_text;
 mod secrets;

@@ -10,13 +10,15 @@ mod check;
 mod draw;
 mod facts;
 mod history;
+mod killed;
 mod known;
 mod objections;
 mod tally;
+mod unknown;
 
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use diesel::prelude::*;
 use proptest::prelude::RngExt;
@@ -27,7 +29,7 @@ use uuid::Uuid;
 
 use check::{check, explain};
 use draw::Drawn;
-use history::{Authenticated, Call, History, Op, Row};
+use history::{Authenticated, Call, History, Op, Row, Stamp};
 use known::Known;
 use tally::Tally;
 
@@ -42,6 +44,8 @@ struct Profile {
     /// Tokens expire, and clean-up takes them and what is spent; without it, receipts are summed up to the row.
     cleans_up: bool,
     beside_the_reference: bool,
+    /// The server is killed again and again; whoever does not know what became of a call makes it again.
+    is_killed: bool,
     /// Outcomes that must be met, each so often in a run of `OPERATIONS`.
     meets: &'static [(&'static str, &'static str, usize)],
 }
@@ -105,7 +109,7 @@ const ALWAYS: &[(&str, &str, usize)] = &[
 
 #[test]
 fn a_storm_breaks_no_invariant_and_the_receipts_add_up() {
-    storm(&Profile { cleans_up: false, beside_the_reference: false, meets: &[] });
+    storm(&Profile { cleans_up: false, beside_the_reference: false, is_killed: false, meets: &[] });
 }
 
 #[test]
@@ -122,13 +126,17 @@ fn a_storm_with_clean_up_breaks_no_invariant() {
         ("rotate_many", "NotFound", 50),
         ("redeem RevokeSession", "NotFound", 5),
     ];
-    storm(&Profile { cleans_up: true, beside_the_reference: false, meets });
+    storm(&Profile { cleans_up: true, beside_the_reference: false, is_killed: false, meets });
 }
 
 #[test]
 fn a_storm_beside_the_reference_breaks_no_invariant() {
     let meets = &[("reference's rotate", "token", 100), ("reference's rotate", "NotSaid", 50)];
-    storm(&Profile { cleans_up: false, beside_the_reference: true, meets });
+    storm(&Profile { cleans_up: false, beside_the_reference: true, is_killed: false, meets });
+}
+
+fn seed() -> u64 {
+    setting("REFRESH_TOKENS_STORM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0)
 }
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {
@@ -136,18 +144,24 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 }
 
 fn storm(profile: &Profile) {
-    let seed = setting("REFRESH_TOKENS_STORM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+    let seed = seed();
     let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
     let history = run(profile, seed, operations);
-    let tally = Tally::of(&history);
-    report(seed, &tally);
-    let broken = check(&history);
-    assert!(broken.is_empty(), "REFRESH_TOKENS_STORM_SEED={seed}\n{}", explain(&history, &broken));
+    let tally = judge(&history, seed);
     // Waits have bounds, and a machine may be busy; but they are not what a storm is for.
     assert!(tally.failed() * 100 <= history.calls.len(), "REFRESH_TOKENS_STORM_SEED={seed}: too many errors");
     let is_rare = |(verb, outcome, times): &&(&str, &str, usize)| tally.times(verb, outcome) < *times;
     let rare: Vec<_> = ALWAYS.iter().chain(profile.meets).filter(is_rare).collect();
     assert!(operations < OPERATIONS || rare.is_empty(), "REFRESH_TOKENS_STORM_SEED={seed}: too rare: {rare:?}");
+}
+
+/// Fails where a rule was broken.
+fn judge(history: &History, seed: u64) -> Tally {
+    let tally = Tally::of(history);
+    report(seed, &tally);
+    let broken = check(history);
+    assert!(broken.is_empty(), "REFRESH_TOKENS_STORM_SEED={seed}\n{}", explain(history, &broken));
+    tally
 }
 
 #[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]
@@ -157,37 +171,40 @@ fn report(seed: u64, tally: &Tally) {
 
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     let database = Database::migrated();
-    // Without retries, so that a deadlock cannot hide.
-    let config = StoreConfig::default().max_connections(CONNECTIONS).conflict_retries(0);
-    let store = RefreshTokenStore::connect(database.url(), &config).expect("the database answers");
+    let shared = Shared::on(&database, StoreConfig::default(), operations);
     // The next month's, too: it may begin meanwhile.
-    store.prepare_archive(1).expect("the role owns the archive");
-    let group = GroupRotator::new(store.clone(), &GroupConfig::default());
-    let shared = Shared { store, group, clock: AtomicU64::new(1), known: Mutex::new(Known::default()) };
-    let mut calls: Vec<Call> = std::thread::scope(|scope| {
-        let thread = |thread| {
-            let shared = &shared;
-            scope.spawn(move || work(profile, shared, seed, thread, operations))
-        };
-        let threads: Vec<_> = (0..THREADS).map(thread).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no verb panics")).collect()
-    });
-    calls.sort_by_key(|call| call.start);
+    shared.store.prepare_archive(1).expect("the role owns the archive");
+    let mut calls = blow(profile, &shared, seed, || ());
     if profile.cleans_up {
         calls.push(last_clean_up(&shared));
     }
-    let mut conn = database.connect();
-    let table: Vec<RefreshToken> = dsl::refresh_tokens.select(RefreshToken::as_select()).load(&mut conn).unwrap();
-    let (table, archive) = (table.iter().map(Row::from).collect(), archive::rows(&mut conn));
-    History { calls, table, archive, read_at: race::now(&mut conn) }
+    history(&database, calls, 0)
+}
+
+/// The calls of all threads, while this one does something else.
+fn blow(profile: &Profile, shared: &Shared, seed: u64, meanwhile: impl FnOnce()) -> Vec<Call> {
+    let mut calls: Vec<Call> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..THREADS).map(|thread| scope.spawn(move || work(profile, shared, seed, thread))).collect();
+        meanwhile();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no verb panics")).collect()
+    });
+    calls.sort_by_key(|call| call.start);
+    calls
 }
 
 /// When nobody else is there, it takes all that is due, however small its batches are.
 fn last_clean_up(shared: &Shared) -> Call {
     let op = Op::CleanUpBy { archives: true, batch: 2 };
-    let start = shared.clock.fetch_add(1, Ordering::SeqCst);
-    let [(op, answer)] = act::act(&shared.store, &shared.group, Drawn::One(op)).try_into().expect("it is one call");
-    Call { thread: THREADS, start, end: shared.clock.fetch_add(1, Ordering::SeqCst), op, answer }
+    let [call] = attempt(shared, THREADS, &Drawn::One(op)).try_into().expect("it is one call");
+    call
+}
+
+fn history(database: &Database, calls: Vec<Call>, kills: usize) -> History {
+    let mut conn = database.connect();
+    let table: Vec<RefreshToken> = dsl::refresh_tokens.select(RefreshToken::as_select()).load(&mut conn).unwrap();
+    let (table, archive) = (table.iter().map(Row::from).collect(), archive::rows(&mut conn));
+    History { calls, table, archive, read_at: race::now(&mut conn), kills }
 }
 
 /// What all threads have in common.
@@ -196,31 +213,62 @@ struct Shared {
     group: GroupRotator,
     clock: AtomicU64,
     known: Mutex<Known>,
+    /// Calls of each thread, unless it ends before.
+    operations: usize,
+    has_ended: AtomicBool,
 }
 
-fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize, operations: usize) -> Vec<Call> {
-    let Shared { store, group, clock, known } = shared;
-    let tick = || clock.fetch_add(1, Ordering::SeqCst);
+impl Shared {
+    fn on(database: &Database, config: StoreConfig, operations: usize) -> Self {
+        // Without retries, so that a deadlock cannot hide.
+        let config = config.max_connections(CONNECTIONS).conflict_retries(0);
+        let store = RefreshTokenStore::connect(database.url(), &config).expect("the database answers");
+        Self {
+            group: GroupRotator::new(store.clone(), &GroupConfig::default()),
+            store,
+            clock: AtomicU64::new(1),
+            known: Mutex::new(Known::default()),
+            operations,
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    fn tick(&self) -> Stamp {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize) -> Vec<Call> {
     // The others, and whoever has a transaction, stay beside the group.
     let in_group = !thread.is_multiple_of(4);
     let mut authenticated = None;
-    let mut calls = Vec::with_capacity(operations);
-    for operation in 0..operations {
+    let mut calls = Vec::new();
+    for operation in 0..shared.operations {
+        if shared.has_ended.load(Ordering::SeqCst) {
+            break;
+        }
         let mut rng = draw::rng(seed, thread, operation);
         if rng.random_ratio(1, 4) {
-            let start = tick();
-            let at = store.now().ok();
-            authenticated = at.map(|at| Authenticated { start, end: tick(), at });
+            let start = shared.tick();
+            let at = shared.store.now().ok();
+            authenticated = at.map(|at| Authenticated { start, end: shared.tick(), at });
         }
-        let drawn = draw::next(&mut rng, profile, &mut known.lock().unwrap(), authenticated, in_group);
-        let start = tick();
-        let answered = act::act(store, group, drawn);
-        let end = tick();
-        for (op, answer) in answered {
-            let call = Call { thread, start, end, op, answer };
-            known.lock().unwrap().learn(&call);
-            calls.push(call);
+        let drawn = draw::next(&mut rng, profile, &mut shared.known.lock().unwrap(), authenticated, in_group);
+        let mut made = attempt(shared, thread, &drawn);
+        if profile.is_killed {
+            killed::send_again_until_known(shared, thread, &drawn, &mut made);
         }
+        calls.extend(made);
     }
+    calls
+}
+
+/// Makes the call once; it is one for each request of a batch.
+fn attempt(shared: &Shared, thread: usize, drawn: &Drawn) -> Vec<Call> {
+    let start = shared.tick();
+    let answered = act::act(&shared.store, &shared.group, drawn);
+    let end = shared.tick();
+    let calls: Vec<Call> = answered.into_iter().map(|(op, answer)| Call { thread, start, end, op, answer }).collect();
+    calls.iter().for_each(|call| shared.known.lock().unwrap().learn(call));
     calls
 }

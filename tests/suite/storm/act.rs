@@ -23,16 +23,13 @@ fn hash(token: Uuid) -> TokenHash {
 }
 
 /// What was called, with what it was answered.
-pub(super) fn act(store: &RefreshTokenStore, group: &GroupRotator, drawn: Drawn) -> Vec<(Op, Answer)> {
+pub(super) fn act(store: &RefreshTokenStore, group: &GroupRotator, drawn: &Drawn) -> Vec<(Op, Answer)> {
     match drawn {
-        Drawn::One(op) => {
-            let answer = act_one(store, group, &op);
-            vec![(op, answer)]
-        }
+        Drawn::One(op) => vec![(op.clone(), act_one(store, group, op))],
         Drawn::Batch { requests, frame } => {
-            let answers = rotate_many(store, &requests, frame);
-            let op = |request| Op::Rotate { by: By::Many, request, frame };
-            requests.into_iter().map(op).zip(answers).collect()
+            let answers = rotate_many(store, requests, *frame);
+            let op = |request: &Request| Op::Rotate { by: By::Many, request: *request, frame: *frame };
+            requests.iter().map(op).zip(answers).collect()
         }
     }
 }

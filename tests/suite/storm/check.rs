@@ -1,6 +1,7 @@
 //! The rules that a history must obey, whatever the interleaving was.
 //!
-//! An answer with `Err` counts as "nothing was done", but for the revocations that go in steps.
+//! An answer with `Err` counts as "nothing was done", but for the revocations that go in steps, and for what a lost
+//! connection leaves unknown.
 
 mod deaths;
 mod reasons;
@@ -121,7 +122,7 @@ fn answer(facts: &Facts<'_>, call: &Call) -> Option<(Rule, String)> {
             let agrees = receipt.live == receipt.sessions && receipt.live <= receipt.tokens;
             (!agrees).then(|| (Rule::Receipts, "a receipt whose numbers do not agree".to_owned()))
         }
-        (op, Answer::Failed(error)) => (!is_documented(op, error)).then(|| (Rule::Errors, error.clone())),
+        (_, Answer::Failed(error)) => (!is_documented(facts, call, error)).then(|| (Rule::Errors, error.clone())),
         _ => None,
     }
 }
@@ -143,10 +144,15 @@ fn successor(facts: &Facts<'_>, request: &Request, row: &Row) -> Option<(Rule, S
 }
 
 /// Waits may reach their bounds on a busy machine; how many may, the storm says.
-fn is_documented(op: &Op, error: &str) -> bool {
-    match op {
+fn is_documented(facts: &Facts<'_>, call: &Call, error: &str) -> bool {
+    match &call.op {
         // The host holds the token while a revocation has shut the gate.
         Op::Rotate { by: By::Guard, request: Request { org: Some(_), .. }, .. } if error == "Conflict" => true,
+        // Sent again, and it had happened: so it is in the table, and began before this call.
+        Op::Create(login) if error == "DuplicateId" => {
+            facts.is_killed && facts.births.get(&login.token).is_some_and(|birth| birth.start < call.start)
+        }
+        _ if error == "ConnectionLost" || error.starts_with("Unreachable") => facts.is_killed,
         _ => error.starts_with("Busy") || error.starts_with("PoolExhausted"),
     }
 }
@@ -186,8 +192,9 @@ fn given_once(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
     }
     for (number, call) in history.calls.iter().enumerate() {
         let Answer::Reused(row, Some(BreachResponse::GivenBefore)) = &call.answer else { continue };
-        let first = given.get(&row.id).map(|first| &history.calls[*first]);
-        if first.is_none_or(|first| first.start > call.end) {
+        let told = given.get(&row.id).map(|first| history.calls[*first].start);
+        let first = told.into_iter().chain(facts.unknown_responses.get(&row.id).copied()).min();
+        if first.is_none_or(|first| first > call.end) {
             broken.push(Broken::new(Rule::GivenOnce, "a breach response that nobody got", [number]));
         }
     }

@@ -20,13 +20,14 @@ pub(super) struct Birth {
 }
 
 /// The begin of a session.
+#[derive(Debug)]
 pub(super) struct Begin<'a> {
     pub(super) login: &'a Login,
     pub(super) start: Stamp,
     pub(super) end: Stamp,
 }
 
-/// All committed answers that gave a presented token a successor.
+/// All committed answers that gave a presented token a successor, or may have.
 #[derive(Debug)]
 pub(super) struct Spent {
     pub(super) successor: Uuid,
@@ -65,6 +66,10 @@ pub(super) struct Facts<'a> {
     aged: HashMap<Uuid, Stamp>,
     /// The same for all tokens of a session but its first.
     aged_between: HashMap<Uuid, Stamp>,
+    /// The server was killed meanwhile.
+    pub(super) is_killed: bool,
+    /// Tokens whose reuse may have been responded to, without an answer that says so: from when on.
+    pub(super) unknown_responses: HashMap<Uuid, Stamp>,
     dead_tokens: HashMap<Uuid, Death>,
     dead_sessions: HashMap<Uuid, Death>,
     dead_members: HashMap<(Uuid, Uuid), Death>,
@@ -81,14 +86,17 @@ impl<'a> Facts<'a> {
             expirable: HashSet::new(),
             aged: HashMap::new(),
             aged_between: HashMap::new(),
+            is_killed: history.kills > 0,
+            unknown_responses: HashMap::new(),
             dead_tokens: HashMap::new(),
             dead_sessions: HashMap::new(),
             dead_members: HashMap::new(),
             first_endings: HashMap::new(),
         };
         history.calls.iter().for_each(|call| facts.note_birth(call));
+        facts.note_unknown(history);
         for (number, call) in history.calls.iter().enumerate() {
-            if let Some(ending) = ending(call) {
+            if let Some(ending) = ending(call).or_else(|| facts.unknown_ending(call)) {
                 facts.endings.push(ending);
                 if ending.is_whole {
                     facts.note_ending(number, ending);

@@ -209,6 +209,8 @@ pub(super) struct History {
     pub(super) table: Vec<Row>,
     pub(super) archive: Vec<Row>,
     pub(super) read_at: DateTime<Utc>,
+    /// How often the server was killed meanwhile.
+    pub(super) kills: usize,
 }
 
 impl Call {
@@ -226,6 +228,11 @@ impl Call {
     /// It stays, whatever it did.
     pub(super) fn is_committed(&self) -> bool {
         self.frame() != Frame::RolledBack
+    }
+
+    /// It may have happened, or not: the connection was lost. What was to be rolled back did not happen.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is_committed() && matches!(&self.answer, Answer::Failed(error) if error == "ConnectionLost")
     }
 
     /// The rows that the answer shows.

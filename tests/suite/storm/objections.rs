@@ -74,15 +74,20 @@ fn revocation(start: Stamp, target: Target, tokens: usize) -> Call {
 
 /// The rules that a history breaks, each once.
 fn objections<const N: usize>(calls: [Call; N], table: &[Row]) -> Vec<Rule> {
-    objections_with(calls, table, &[])
+    objections_with(0, calls, table, &[])
 }
 
-fn objections_with<const N: usize>(calls: [Call; N], table: &[Row], archive: &[Row]) -> Vec<Rule> {
+fn objections_after<const N: usize>(kills: usize, calls: [Call; N], table: &[Row]) -> Vec<Rule> {
+    objections_with(kills, calls, table, &[])
+}
+
+fn objections_with<const N: usize>(kills: usize, calls: [Call; N], table: &[Row], archive: &[Row]) -> Vec<Rule> {
     let history = History {
         calls: calls.into(),
         table: table.to_vec(),
         archive: archive.to_vec(),
         read_at: DateTime::UNIX_EPOCH,
+        kills,
     };
     let mut rules: Vec<Rule> = check(&history).into_iter().map(|broken| broken.rule).collect();
     rules.sort();
@@ -263,7 +268,7 @@ fn nothing_is_wrong_with_an_honest_clean_up() {
     let unknown = || call(50, rotation(By::Rotate, A, C), Answer::Refused(Why::NotFound, None));
     let calls = |archives| [created(10), rotated(20, A, row(B, 1)), aged(30), cleaned(40, archives, 1), unknown()];
     assert_eq!(objections(calls(false), &[row(B, 1)]), []);
-    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[long_spent()]), []);
+    assert_eq!(objections_with(0, calls(true), &[row(B, 1)], &[long_spent()]), []);
     let calls = [created(10), revocation(20, Target::Token(A), 1), cleaned(30, false, 1)];
     assert_eq!(objections(calls, &[]), []);
 }
@@ -274,11 +279,11 @@ fn a_clean_up_that_takes_what_is_not_due() {
     // Aged or not, it was live.
     assert_eq!(objections([created(10), aged(20), cleaned(30, false, 1)], &[]), [Rule::CleanUp]);
     let taken = row(A, 0);
-    assert_eq!(objections_with([created(10), cleaned(20, true, 1)], &[], &[taken]), [Rule::CleanUp]);
+    assert_eq!(objections_with(0, [created(10), cleaned(20, true, 1)], &[], &[taken]), [Rule::CleanUp]);
     let calls = |archives| [created(10), rotated(20, A, row(B, 1)), cleaned(30, archives, 1)];
     assert_eq!(objections(calls(false), &[row(B, 1)]), [Rule::CleanUp], "it was rotated just now");
     let young = Row { rotated_at: Some(DateTime::UNIX_EPOCH), ..spent(A, 0, B) };
-    assert_eq!(objections_with(calls(true), &[row(B, 1)], &[young]), [Rule::CleanUp], "it was rotated just now");
+    assert_eq!(objections_with(0, calls(true), &[row(B, 1)], &[young]), [Rule::CleanUp], "it was rotated just now");
     let unknown = call(30, rotation(By::Rotate, A, C), Answer::Refused(Why::NotFound, None));
     let calls = [created(10), rotated(20, A, row(B, 1)), unknown, aged(40), cleaned(50, false, 1)];
     assert_eq!(objections(calls, &[row(B, 1)]), [Rule::HasReason], "it was unknown before");
@@ -291,8 +296,47 @@ fn a_clean_up_whose_reports_do_not_add_up() {
     assert_eq!(objections(calls(false, 2), std::slice::from_ref(&live)), [Rule::CleanUp], "two took one row");
     assert_eq!(objections(calls(true, 1), std::slice::from_ref(&live)), [Rule::CleanUp], "it is not in the archive");
     assert_eq!(objections(calls(false, 0), &[old.clone(), live.clone()]), [Rule::CleanUp], "it was left");
-    let both = objections_with(calls(true, 1), &[old.clone(), live.clone()], std::slice::from_ref(&old));
+    let both = objections_with(0, calls(true, 1), &[old.clone(), live.clone()], std::slice::from_ref(&old));
     assert_eq!(both, [Rule::CleanUp], "it is in both tables");
-    let twice = objections_with(calls(true, 1), &[live], &[old.clone(), old]);
+    let twice = objections_with(0, calls(true, 1), &[live], &[old.clone(), old]);
     assert_eq!(twice, [Rule::CleanUp], "it is in the archive twice");
+}
+
+fn lost(start: Stamp, op: Op) -> Call {
+    call(start, op, Answer::Failed("ConnectionLost".to_owned()))
+}
+
+/// A lost answer may have told what the table shows, and of what it does not show.
+#[test]
+fn a_lost_answer_is_what_the_table_says() {
+    let rotation = || lost(20, rotation(By::Rotate, A, B));
+    let happened = [spent(A, 0, B), row(B, 1)];
+    for table in [&happened[..], &[row(A, 0)]] {
+        assert_eq!(objections_after(1, [created(10), rotation()], table), []);
+    }
+    assert_eq!(objections_after(1, [created(10), rotation(), rotated(30, A, row(B, 1))], &happened), []);
+    let taken = call(30, login(None), Answer::Failed("DuplicateId".to_owned()));
+    assert_eq!(objections_after(1, [lost(10, login(None)), taken.clone()], &[row(A, 0)]), []);
+    let revoked = [revoked(row(A, 0))];
+    let revocation = lost(20, Op::Revoke { target: Target::User(USER), frame: Frame::Own });
+    assert_eq!(objections_after(1, [created(10), revocation.clone()], &revoked), []);
+
+    // But only where there was one, and where the server was killed.
+    assert!(objections_after(1, [created(10)], &happened).contains(&Rule::NothingDone));
+    assert_eq!(objections_after(1, [taken], &[]), [Rule::Errors]);
+    assert_eq!(objections_after(1, [created(10)], &revoked), [Rule::HasReason, Rule::Receipts]);
+    assert!(objections_after(0, [created(10), rotation()], &happened).contains(&Rule::Errors));
+}
+
+/// What was acknowledged is there, and what was lost did not happen twice.
+#[test]
+fn an_acknowledged_call_that_a_crash_undid() {
+    let rotated = || rotated(20, A, row(B, 1));
+    assert!(!objections_after(1, [created(10)], &[]).is_empty());
+    assert!(!objections_after(1, [created(10), rotated()], &[row(A, 0)]).is_empty());
+    let undone = objections_after(1, [created(10), revocation(20, Target::User(USER), 1)], &[row(A, 0)]);
+    assert!(undone.contains(&Rule::RevocationWins), "{undone:?}");
+    let other = || lost(30, rotation(By::Rotate, A, C));
+    let twice = [spent(A, 0, B), revoked(row(B, 1)), row(C, 1)];
+    assert!(objections_after(1, [created(10), rotated(), other()], &twice).contains(&Rule::NothingDone));
 }

@@ -12,6 +12,7 @@
 pub mod binaries;
 pub mod database;
 pub mod doc;
+pub mod faults;
 pub mod race;
 pub mod reference;
 pub mod server;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::binaries;
+use crate::{binaries, faults};
 
 /// Why a server did not start, and what to do about it.
 #[derive(Debug)]
@@ -60,11 +60,12 @@ pub struct Server {
 
 /// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
 /// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
-/// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills the server
-/// and starts it again, which does not work before the last of the old one's processes has noticed.
+/// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills all of the
+/// server's processes, wherever each of them is, and starts it again. `postgres` is stopped first, so that it forks none
+/// meanwhile; if one were left, the new server would not start before that one has noticed.
 const KEEPER: &str = r#"
-programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6
-shift 6
+programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6 faults=$7
+shift 7
 umask 077
 trap '' INT TERM HUP PIPE
 mkdir "$scratch" || exit 1
@@ -74,6 +75,13 @@ if [ ! -e "$data/PG_VERSION" ]; then
     [ "$sync" = on ] || no_sync=--no-sync
     "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C $no_sync \
         >"$scratch/log" 2>&1 </dev/null || fail
+fi
+if [ -n "$faults" ]; then
+    printf %s "$faults" >"$scratch/faults.c"
+    head -c 16 /dev/zero >"$scratch/faults"
+    cc=${CC:-cc}
+    $cc -shared -fPIC -O2 -o "$scratch/faults.so" "$scratch/faults.c" -ldl >"$scratch/log" 2>&1 || fail
+    export LD_PRELOAD="$scratch/faults.so" REFRESH_TOKENS_FAULTS="$scratch/faults"
 fi
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null || break
@@ -87,13 +95,18 @@ start() {
     server=$!
 }
 start "$@"
-is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q '^ready' "$data/postmaster.pid"; }
+is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q -e '^ready' -e '^standby' "$data/postmaster.pid"; }
+children() {
+    cat "/proc/$server/task/$server/children" ||
+        ps -A -o pid= -o ppid= | while read -r pid parent; do [ "$parent" != "$server" ] || echo "$pid"; done
+}
 while read -r _; do
-    kill -KILL "$server"
+    kill -STOP "$server"
+    kill -KILL $(children) "$server"
     wait "$server"
     start "$@"
     until is_ready; do
-        sleep 0.1
+        sleep 0.02
         kill -0 "$server" || start "$@"
     done
 done 2>/dev/null
@@ -135,7 +148,15 @@ impl Server {
         let scratch = scratch_folder(owner.as_ref());
         let data = scratch.join("data");
         // QUIT: nobody needs a last checkpoint of data that is removed.
-        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings)
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, "")
+    }
+
+    /// As [`temporary_with`](Self::temporary_with), with `faults.c` preloaded.
+    pub(crate) fn temporary_with_faults(durability: Durability, settings: &[&str]) -> Result<Self, ServerError> {
+        let owner = unprivileged();
+        let scratch = scratch_folder(owner.as_ref());
+        let data = scratch.join("data");
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, faults::SOURCE)
     }
 
     /// Starts a server on a given folder, which is made if it is not there and stays afterwards.
@@ -156,7 +177,7 @@ impl Server {
             make_for(&data, owner.as_ref()).map_err(|error| ServerError::Io(folder, error))?;
         }
         let scratch = scratch_folder(owner.as_ref());
-        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[])
+        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[], "")
     }
 
     fn start(
@@ -166,6 +187,7 @@ impl Server {
         durability: Durability,
         stop: &str,
         settings: &[&str],
+        faults: &str,
     ) -> Result<Self, ServerError> {
         let programs = binaries::find().ok_or(ServerError::NoBinaries)?;
         let (sync, commit) = match durability {
@@ -177,7 +199,7 @@ impl Server {
         shell
             .args(["-c", KEEPER, "keeper"])
             .args([programs.as_os_str(), scratch.as_os_str(), data.as_os_str()])
-            .args([sync, commit, stop])
+            .args([sync, commit, stop, faults])
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .env("LC_ALL", "C") // a locale that is not installed would stop initdb
             .stdin(Stdio::piped())
@@ -217,10 +239,11 @@ impl Server {
     fn is_ready(&self) -> bool {
         let lines = self.status_lines();
         lines.get(4).is_some_and(|socket| Path::new(socket) == self.scratch)
-            && lines.get(7).is_some_and(|state| state.trim() == "ready")
+            && lines.get(7).is_some_and(|state| ["ready", "standby"].contains(&state.trim()))
     }
 
-    /// Kills the server by SIGKILL, as a crash would, and returns when it has recovered.
+    /// Kills all of the server's processes by SIGKILL, in the middle of what they do, as the kernel would that is out of
+    /// memory, and returns when the server has recovered.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ pub(super) fn check(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
             }
         }
     }
-    broken.extend(marks(history));
+    broken.extend(marks(history, facts));
     if history.calls.iter().any(Call::is_clean_up) {
         broken.extend(retention::check(history, facts));
     } else {
@@ -68,8 +68,8 @@ fn is_other(facts: &Facts<'_>, row: &Row) -> bool {
     })
 }
 
-/// A token is marked if, and only if, its reuse was answered; unless that was when clean-up had taken it.
-fn marks(history: &History) -> Vec<Broken> {
+/// A token is marked if, and only if, its reuse was answered; or the answer was lost, or clean-up had taken it by then.
+fn marks(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
     let mut given = HashSet::new();
     for call in history.calls.iter().filter(|call| call.is_committed()) {
         if let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer {
@@ -77,8 +77,9 @@ fn marks(history: &History) -> Vec<Broken> {
         }
     }
     let unmarked = history.table.iter().filter(|row| !row.is_reused && given.contains(&row.id));
+    let may_be_marked = |row: &Row| given.contains(&row.id) || facts.unknown_responses.contains_key(&row.id);
     let rows = history.table.iter().chain(&history.archive);
-    let marked = rows.filter(|row| row.is_reused && !given.contains(&row.id));
+    let marked = rows.filter(|row| row.is_reused && !may_be_marked(row));
     unmarked.chain(marked).map(|row| Broken::new(Rule::GivenOnce, format!("a wrong mark: {row:?}"), [])).collect()
 }
 

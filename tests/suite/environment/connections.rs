@@ -1,0 +1,56 @@
+//! Connections: none left on the server, and those in the pool dead since a restart.
+
+use std::cell::RefCell;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use refresh_tokens::{Error, RefreshTokenStore, Result, StoreConfig};
+use refresh_tokens_support::server::Durability;
+use refresh_tokens_support::{Database, Server, race};
+
+use super::{POOL, call, cases, every_verb, private, store_on};
+use crate::every_verb::Verb;
+
+/// `max_connections` is reached, and the store has none.
+#[test]
+fn invariant_9_a_server_without_a_free_connection_is_unreachable_in_time() {
+    let settings = ["max_connections=12", "superuser_reserved_connections=0", "max_wal_senders=0"];
+    let server = Server::temporary_with(Durability::Process, &settings);
+    let server = server.unwrap_or_else(|error| panic!("\n\n{error}\n"));
+    let database = Database::migrated_on(&server.url());
+    let store = store_on(&database);
+    let mut operator = database.connect();
+    let others = RefCell::new(Vec::new());
+    let take_all = || {
+        let pid = store.pool().get().map(|mut conn| race::pid(&mut conn)).unwrap();
+        operator.batch_execute(&format!("SELECT pg_terminate_backend({pid}, 10000)")).unwrap();
+        while let Ok(conn) = PgConnection::establish(database.url()) {
+            others.borrow_mut().push(conn);
+        }
+        assert!(others.borrow().len() > 5, "there were some to take");
+    };
+    let is_unreachable = |_: &Verb, outcome: &Result<&'static str>| match outcome {
+        Err(Error::Unreachable { message }) => {
+            message.contains("too many clients already") || message.starts_with("no connection is open")
+        }
+        _ => false,
+    };
+    every_verb(&database, &store, POOL, take_all, is_unreachable, || others.borrow_mut().clear());
+}
+
+/// All connections of the pool die while nobody uses them: no call notices.
+#[test]
+fn a_restart_while_the_connections_are_idle_is_not_noticed() {
+    let (mut server, database) = private();
+    let cases = cases(&database);
+    let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(3)).unwrap();
+    for of_one_restart in cases.chunks(5) {
+        let opened: Vec<_> = (0..3).map(|_| store.pool().get().unwrap()).collect();
+        assert_eq!(store.pool().state().connections, 3);
+        drop(opened);
+        server.crash().unwrap_or_else(|error| panic!("{error}"));
+        for (verb, case) in of_one_restart {
+            assert_eq!(call(&store, verb, case, POOL), Ok(verb.first), "{}", verb.name);
+        }
+    }
+}
