@@ -305,7 +305,8 @@ fn from_database(kind: DatabaseErrorKind, info: &dyn DatabaseErrorInformation) -
             _ => from_message(info.message()),
         },
         DatabaseErrorKind::SerializationFailure => Error::Conflict,
-        DatabaseErrorKind::ClosedConnection => Error::ConnectionLost,
+        // The latter: it was lost under the statement before, and libpq has noticed only at this one.
+        DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => Error::ConnectionLost,
         _ => from_message(info.message()),
     }
 }
@@ -335,6 +336,13 @@ fn is_missing_schema(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_known_to_be_lost_takes_no_statement() {
+        let message = Box::new("no connection to the server\n".to_owned());
+        let error = DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, message);
+        assert_eq!(Error::from(error), Error::ConnectionLost);
+    }
 
     #[test]
     fn messages_without_sqlstate_are_told_apart() {
