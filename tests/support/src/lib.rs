@@ -15,6 +15,8 @@ pub mod doc;
 pub mod race;
 pub mod reference;
 pub mod server;
+pub mod wire;
 
 pub use database::{Database, shared_url};
 pub use server::{Server, ServerError};
+pub use wire::{Direction, Fault, Wire};
