@@ -55,6 +55,14 @@ impl Lab {
         self.store.now().expect("the pool has recovered");
     }
 
+    /// Returns once the pool has a connection again, as it must by itself.
+    pub(crate) fn recover(&self) {
+        let started = Instant::now();
+        while let Err(error) = self.store.now() {
+            assert!(started.elapsed() < BOUND, "the pool does not recover: {error}");
+        }
+    }
+
     pub(crate) fn shape(&mut self) -> Vec<String> {
         self.fixture.shape(&mut self.conn)
     }
@@ -84,6 +92,25 @@ pub(crate) struct Undisturbed {
     pub(crate) before: Vec<String>,
     pub(crate) answer: String,
     pub(crate) after: Vec<String>,
+}
+
+impl Undisturbed {
+    /// Holds an answer against the table: an Ok was committed, and an error that does not say that this is unknown was
+    /// not.
+    pub(crate) fn judge(&self, case: &Case, answer: &Result<String, Error>, left: &[String], name: &str) {
+        let (is_done, is_undone) = (left == self.after, left == self.before);
+        match answer {
+            Ok(said) => {
+                assert_eq!(*said, self.answer, "{name}");
+                assert!(is_done, "{name}: an Ok that was not committed: {left:#?}");
+            }
+            Err(error) => {
+                assert!(is_undone || error.is_outcome_unknown(), "{name}: it did happen: {left:#?}");
+                assert!(is_done || is_undone || !case.is_atomic, "{name}: a part of it happened: {left:#?}");
+                assert!(error.is_transient(), "{name}: it may be sent again");
+            }
+        }
+    }
 }
 
 fn service(store: RefreshTokenStore) -> SessionService {

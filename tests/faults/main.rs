@@ -7,6 +7,8 @@ mod cases;
 mod cut;
 mod fixture;
 mod lab;
+mod refuse;
+mod silence;
 
 #[expect(clippy::print_stdout, reason = "how many faults there were is the result")]
 fn print(text: &str) {

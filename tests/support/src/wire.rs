@@ -51,7 +51,7 @@ pub enum Fault {
         message: usize,
     },
     /// In the place of a statement the server raises an error. COMMIT becomes ROLLBACK first, as that of a server does
-    /// which refuses it; ROLLBACK itself is let through.
+    /// which refuses it; it is carried out if the error is [`AMBIGUOUS`]. ROLLBACK itself is let through.
     Refuse {
         /// Its number.
         statement: usize,
@@ -61,6 +61,9 @@ pub enum Fault {
         message: &'static str,
     },
 }
+
+/// `statement_completion_unknown`: what a distributed server says of a COMMIT that it has lost sight of.
+pub const AMBIGUOUS: &str = "40003";
 
 /// How long something that must happen may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -73,6 +76,10 @@ struct State {
     /// What the fault befell.
     befell: Option<String>,
     holds: bool,
+    /// Whether new connections are turned away.
+    is_down: bool,
+    /// Whether they are from the moment of the next cut on.
+    goes_down: bool,
     /// Connections that were cut, and that the server has not ended yet.
     cut: usize,
     /// Closed, they would be heard of.
@@ -117,8 +124,10 @@ impl Wire {
         let theirs = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // The server may be starting again: then the client hears that there is nobody.
-                let _ = Link::start(client, &socket, &theirs);
+                if !theirs.lock().is_down {
+                    // The server may be starting again: then the client hears that there is nobody.
+                    let _ = Link::start(client, &socket, &theirs);
+                }
             }
         });
         Self { port, shared }
@@ -140,10 +149,18 @@ impl Wire {
         state.befell = None;
     }
 
+    /// As [`arm`](Self::arm), and after the fault nobody can connect until [`disarm`](Self::disarm).
+    pub fn arm_for_good(&self, fault: Fault) {
+        self.arm(fault);
+        self.shared.lock().goes_down = true;
+    }
+
     /// Lets everything pass, and says which message the fault befell.
     pub fn disarm(&self) -> Option<String> {
         let mut state = self.shared.lock();
         state.fault = None;
+        state.is_down = false;
+        state.goes_down = false;
         state.befell.take()
     }
 
@@ -280,6 +297,7 @@ impl Link {
             _ => return Verdict::Pass,
         };
         state.fault = None;
+        state.is_down |= state.goes_down;
         state.befell = Some(describe(direction, number, message));
         state.cut += usize::from(matches!(verdict, Verdict::Cut { .. } | Verdict::Silence));
         verdict
@@ -362,6 +380,7 @@ fn instead_of(message: &[u8], code: &str, why: &str) -> Option<Vec<u8>> {
     let raise = format!("DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = '{why}', ERRCODE = '{code}'; END $$");
     let query = match (message[0], &message[5..]) {
         (b'Q', text) if text.starts_with(b"ROLLBACK") => return None,
+        (b'Q', text) if text.starts_with(b"COMMIT") && code == AMBIGUOUS => format!("COMMIT; {raise}"),
         (b'Q', text) if text.starts_with(b"COMMIT") => format!("ROLLBACK; {raise}"),
         _ => raise,
     };
