@@ -18,6 +18,7 @@ mod invariants;
 mod lost_answers;
 mod migrations;
 mod model;
+mod no_advisory_locks;
 mod other_sessions;
 mod plans;
 mod redeem;

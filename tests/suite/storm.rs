@@ -24,6 +24,7 @@ use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore,
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
+use act::Host;
 use check::{check, explain};
 use history::{Authenticated, Call, History, Row};
 use known::Known;
@@ -31,6 +32,8 @@ use tally::Tally;
 
 const THREADS: usize = 16;
 const CONNECTIONS: u32 = 8;
+
+const SERIALIZABLE_RETRIES: u32 = 100;
 
 /// Calls of each thread, unless `REFRESH_TOKENS_STORM_OPERATIONS` says otherwise.
 const OPERATIONS: usize = 500;
@@ -40,6 +43,8 @@ struct Profile {
     /// Tokens expire, and clean-up deletes them; without it, receipts are summed up to the row.
     cleans_up: bool,
     beside_the_reference: bool,
+    /// Each transaction that does not say otherwise is SERIALIZABLE, and calls are made again after a conflict.
+    serializable: bool,
     /// Outcomes that must be met, each so often in a run of `OPERATIONS`.
     meets: &'static [(&'static str, &'static str, usize)],
 }
@@ -103,19 +108,26 @@ const ALWAYS: &[(&str, &str, usize)] = &[
 
 #[test]
 fn a_storm_breaks_no_invariant_and_the_receipts_add_up() {
-    storm(&Profile { cleans_up: false, beside_the_reference: false, meets: &[] });
+    storm(&Profile { cleans_up: false, beside_the_reference: false, serializable: false, meets: &[] });
 }
 
 #[test]
 fn a_storm_with_clean_up_breaks_no_invariant() {
     let meets = &[("cleanup_expired", "rows", 30), ("(expiry)", "rows", 100), ("rotate", "Expired", 2)];
-    storm(&Profile { cleans_up: true, beside_the_reference: false, meets });
+    storm(&Profile { cleans_up: true, beside_the_reference: false, serializable: false, meets });
 }
 
 #[test]
 fn a_storm_beside_the_reference_breaks_no_invariant() {
     let meets = &[("reference's rotate", "token", 100), ("reference's rotate", "NotSaid", 50)];
-    storm(&Profile { cleans_up: false, beside_the_reference: true, meets });
+    storm(&Profile { cleans_up: false, beside_the_reference: true, serializable: false, meets });
+}
+
+/// As on servers that know no other isolation, or hosts that want no other.
+#[test]
+fn a_storm_under_serializable_breaks_no_invariant() {
+    let meets = &[("cleanup_expired", "rows", 30)];
+    storm(&Profile { cleans_up: true, beside_the_reference: false, serializable: true, meets });
 }
 
 fn setting<T: FromStr>(name: &str) -> Option<T> {
@@ -125,7 +137,12 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 fn storm(profile: &Profile) {
     let seed = setting("REFRESH_TOKENS_STORM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
     let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
-    let history = run(profile, seed, operations);
+    let mut history = run(profile, seed, operations);
+    if profile.serializable {
+        let refused = history.set_aside_what_is_refused();
+        report(seed, &Tally::of(&refused));
+        assert!(operations < OPERATIONS || refused.calls.len() > 100, "too few were refused: {}", refused.calls.len());
+    }
     let tally = Tally::of(&history);
     report(seed, &tally);
     let broken = check(&history);
@@ -144,11 +161,17 @@ fn report(seed: u64, tally: &Tally) {
 
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     let database = Database::migrated();
-    // Without retries, so that a deadlock cannot hide.
-    let config = StoreConfig::default().max_connections(CONNECTIONS).conflict_retries(0);
-    let store = RefreshTokenStore::connect(database.url(), &config).expect("the database answers");
+    // Without retries, so that a deadlock cannot hide, and with many where every other transaction ends in a conflict.
+    let (url, retries) = if profile.serializable {
+        (format!("{}%20-cdefault_transaction_isolation%3Dserializable", database.url()), SERIALIZABLE_RETRIES)
+    } else {
+        (database.url().to_owned(), 0)
+    };
+    let config = StoreConfig::default().max_connections(CONNECTIONS).conflict_retries(retries);
+    let store = RefreshTokenStore::connect(&url, &config).expect("the database answers");
     let group = GroupRotator::new(store.clone(), &GroupConfig::default());
-    let shared = Shared { store, group, clock: AtomicU64::new(1), known: Mutex::new(Known::default()) };
+    let shared =
+        Shared { host: Host { store, retries }, group, clock: AtomicU64::new(1), known: Mutex::new(Known::default()) };
     let mut calls: Vec<Call> = std::thread::scope(|scope| {
         let thread = |thread| {
             let shared = &shared;
@@ -165,14 +188,14 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
 
 /// What all threads have in common.
 struct Shared {
-    store: RefreshTokenStore,
+    host: Host,
     group: GroupRotator,
     clock: AtomicU64,
     known: Mutex<Known>,
 }
 
 fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize, operations: usize) -> Vec<Call> {
-    let Shared { store, group, clock, known } = shared;
+    let Shared { host, group, clock, known } = shared;
     let tick = || clock.fetch_add(1, Ordering::SeqCst);
     // The others, and whoever has a transaction, stay beside the group.
     let in_group = !thread.is_multiple_of(4);
@@ -182,12 +205,12 @@ fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize, operations
         let mut rng = draw::rng(seed, thread, operation);
         if rng.random_ratio(1, 4) {
             let start = tick();
-            let at = store.now().ok();
+            let at = host.store.now().ok();
             authenticated = at.map(|at| Authenticated { start, end: tick(), at });
         }
         let drawn = draw::next(&mut rng, profile, &mut known.lock().unwrap(), authenticated, in_group);
         let start = tick();
-        let answered = act::act(store, group, drawn);
+        let answered = act::act(host, group, drawn);
         let end = tick();
         for (op, answer) in answered {
             let call = Call { thread, start, end, op, answer };
