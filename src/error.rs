@@ -151,6 +151,15 @@ pub enum Error {
     )]
     ConnectionLost,
 
+    /// COMMIT was answered with an error that does not say whether it happened, such as CockroachDB's "result is
+    /// ambiguous", or that of a trigger of the host's which is deferred to it. Send the same request again, as after
+    /// [`ConnectionLost`](Self::ConnectionLost).
+    #[error("COMMIT failed, and whether the change was committed is unknown: send the same request again: {message}")]
+    CommitUnknown {
+        /// The server's primary message, without its details.
+        message: String,
+    },
+
     /// A [`LockedToken`](crate::LockedToken) was to be rotated after its own transaction had revoked, rotated or
     /// deleted it by another way.
     #[error("the locked token was revoked, rotated or deleted by this very transaction after it had been locked")]
@@ -250,7 +259,7 @@ impl Error {
     ///
     /// True for [`Busy`](Self::Busy), [`Conflict`](Self::Conflict), [`PoolExhausted`](Self::PoolExhausted),
     /// [`QueueFull`](Self::QueueFull), [`Unreachable`](Self::Unreachable), [`ConnectionLost`](Self::ConnectionLost),
-    /// [`ReadOnly`](Self::ReadOnly) and [`DiskFull`](Self::DiskFull).
+    /// [`CommitUnknown`](Self::CommitUnknown), [`ReadOnly`](Self::ReadOnly) and [`DiskFull`](Self::DiskFull).
     ///
     /// What it can know: Diesel passes on the SQLSTATE of serialization failures, read-only transactions and lost connections, so
     /// these are always recognised. Deadlocks, lock and statement timeouts arrive without their code and are
@@ -279,12 +288,13 @@ impl Error {
                 | Self::ConnectionLost
                 | Self::ReadOnly { .. }
                 | Self::DiskFull { .. }
+                | Self::CommitUnknown { .. }
         )
     }
 
     /// Whether the change may have been committed although the call failed.
     ///
-    /// True for [`ConnectionLost`](Self::ConnectionLost) alone. Every other error means that the verb changed
+    /// True for [`ConnectionLost`](Self::ConnectionLost) and [`CommitUnknown`](Self::CommitUnknown). Every other error means that the verb changed
     /// nothing, but for those that go step by step: of
     /// [`cleanup_expired`](crate::RefreshTokenRepository::cleanup_expired),
     /// [`cleanup`](crate::RefreshTokenRepository::cleanup),
@@ -301,7 +311,16 @@ impl Error {
     /// assert!(!Error::DuplicateId.is_outcome_unknown());
     /// ```
     pub fn is_outcome_unknown(&self) -> bool {
-        matches!(self, Self::ConnectionLost)
+        matches!(self, Self::ConnectionLost | Self::CommitUnknown { .. })
+    }
+
+    /// What Diesel can name, a violated constraint or a conflict, was rolled back; of anything else only the server knows.
+    pub(crate) fn of_commit(error: DieselError) -> Self {
+        let is_unnamed = matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, _));
+        match Self::from(error) {
+            Self::Database { message } if is_unnamed => Self::CommitUnknown { message },
+            error => error,
+        }
     }
 }
 
@@ -332,6 +351,8 @@ fn from_database(kind: DatabaseErrorKind, info: &dyn DatabaseErrorInformation) -
         DatabaseErrorKind::UniqueViolation => match info.constraint_name() {
             Some("refresh_tokens_pkey") => Error::DuplicateId,
             Some("refresh_tokens_token_hash_key") => Error::DuplicateHash,
+            // Two made a table or an index of the same name at once.
+            Some(name) if name.starts_with("pg_") => Error::Conflict,
             _ => from_message(info.message()),
         },
         DatabaseErrorKind::SerializationFailure => Error::Conflict,
@@ -347,7 +368,7 @@ fn from_message(message: &str) -> Error {
     match message {
         "canceling statement due to lock timeout" => Error::Busy(Wait::Lock),
         "canceling statement due to statement timeout" => Error::Busy(Wait::Statement),
-        "deadlock detected" => Error::Conflict,
+        "deadlock detected" | "tuple concurrently updated" => Error::Conflict,
         _ if message.starts_with("permission denied ") || message.starts_with("must be owner of ") => {
             Error::PermissionDenied { message: message.to_owned() }
         }

@@ -11,7 +11,7 @@ use diesel::sql_types::Timestamptz;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::isolation::read_committed;
+use crate::isolation::read_committed_step;
 use crate::rotation::clock_timestamp;
 
 diesel::table! {
@@ -113,18 +113,19 @@ pub(crate) fn shut_all(conn: &mut PgConnection) -> Result<()> {
 /// Shuts every gate once, in short transactions of which none waits while it holds one: whoever was in a gate when this
 /// began is committed when it ends.
 pub(crate) fn shut_one_by_one(conn: &mut PgConnection) -> Result<()> {
-    let all: Vec<i16> = gates::refresh_token_gates.select(gates::gate).load(conn)?;
+    let all: Vec<i16> =
+        read_committed_step(conn, |conn, _| Ok(gates::refresh_token_gates.select(gates::gate).load(conn)?))?;
     if all.len() < GATES {
         return Err(gates_missing());
     }
-    let free: Vec<i16> = read_committed(conn, |conn| {
+    let free: Vec<i16> = read_committed_step(conn, |conn, _| {
         let free = gates::refresh_token_gates.order(gates::gate).select(gates::gate);
         let free: Vec<i16> = free.for_no_key_update().skip_locked().load(conn)?;
         shut_these(conn, &free)?;
         Ok(free)
     })?;
     for gate in all.into_iter().filter(|gate| !free.contains(gate)) {
-        read_committed(conn, |conn| Ok(shut_these(conn, &[gate])?))?;
+        read_committed_step(conn, |conn, _| Ok(shut_these(conn, &[gate])?))?;
     }
     Ok(())
 }

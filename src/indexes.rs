@@ -2,6 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Nullable, Text};
 
@@ -90,10 +91,20 @@ fn build(conn: &mut PgConnection) -> Result<Vec<String>> {
     let mut built = Vec::new();
     for Missing { name, statement, removal } in missing {
         if let Some(removal) = removal {
-            conn.batch_execute(&removal)?;
+            conn.batch_execute(&removal).map_err(busy_if_done_elsewhere)?;
         }
-        conn.batch_execute(&statement)?;
+        conn.batch_execute(&statement).map_err(busy_if_done_elsewhere)?;
         built.push(name);
     }
     Ok(built)
+}
+
+/// Where an advisory lock does not keep two apart, one of them has just made or removed what the other wanted to.
+fn busy_if_done_elsewhere(error: DieselError) -> Error {
+    match Error::from(error) {
+        Error::Database { message } if message.ends_with(" already exists") || message.ends_with(" does not exist") => {
+            Error::Busy(Wait::Lock)
+        }
+        other => other,
+    }
 }

@@ -6,6 +6,7 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::Bool;
 
 use crate::error::{Error, Result};
+use crate::retry::{self, CONFLICT_RETRIES};
 
 /// Where the work runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +35,10 @@ pub(crate) fn transaction<T, E>(
 ) -> Result<T, Failure<E>> {
     // Diesel's builder is the one place that says whether a transaction is open.
     let mut work = Some(work);
+    let mut is_done = false;
     let mut run = |conn: &mut PgConnection, scope| match work.take() {
-        Some(work) => work(conn, scope).map_err(Failure::Work),
-        None => Err(Failure::Library(DieselError::AlreadyInTransaction.into())),
+        Some(work) => work(conn, scope).map_err(Failure::Work).inspect(|_| is_done = true),
+        None => Err(Failure::Library(DieselError::AlreadyInTransaction)),
     };
     let mut builder = conn.build_transaction();
     if isolation == Isolation::ReadCommitted {
@@ -44,6 +46,7 @@ pub(crate) fn transaction<T, E>(
     }
     match builder.run(|conn| run(conn, Scope::Own)) {
         Err(Failure::AlreadyOpen) => conn.transaction(|conn| run(conn, Scope::Host)),
+        Err(Failure::Library(error)) if is_done => Err(Failure::Commit(error)),
         outcome => outcome,
     }
 }
@@ -54,19 +57,9 @@ pub(crate) fn read_committed<T>(
     conn: &mut PgConnection,
     work: impl FnOnce(&mut PgConnection) -> Result<T>,
 ) -> Result<T> {
-    read_committed_in(conn, |conn, _| work(conn))
-}
-
-/// [`read_committed`] for work that has to know where it runs.
-pub(crate) fn read_committed_in<T>(
-    conn: &mut PgConnection,
-    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T>,
-) -> Result<T> {
     in_any_isolation(conn, |conn, scope| {
-        if scope == Scope::Host {
-            sees_what_is_committed(conn)?;
-        }
-        work(conn, scope)
+        check(conn, scope)?;
+        work(conn)
     })
 }
 
@@ -76,6 +69,45 @@ pub(crate) fn in_any_isolation<T>(
     work: impl FnOnce(&mut PgConnection, Scope) -> Result<T>,
 ) -> Result<T> {
     transaction(conn, Isolation::ReadCommitted, work).map_err(Failure::into_error)
+}
+
+/// [`in_any_isolation`] for one step of a verb that goes step by step: made again by itself where the server rolled it
+/// back in favour of another transaction, because the whole verb would forget what its earlier steps had done.
+pub(crate) fn step<T>(
+    conn: &mut PgConnection,
+    mut work: impl FnMut(&mut PgConnection, Scope) -> Result<T>,
+) -> Result<T> {
+    // Of a host's transaction, nothing can be made again but all of it.
+    let mut is_host = false;
+    let mut run = || {
+        let outcome = in_any_isolation(conn, |conn, scope| {
+            is_host = scope == Scope::Host;
+            work(conn, scope)
+        });
+        match outcome {
+            Err(Error::Conflict) if is_host => Ok(Err(Error::Conflict)),
+            outcome => outcome.map(Ok),
+        }
+    };
+    retry::on_conflict(CONFLICT_RETRIES, &mut run)?
+}
+
+/// [`step`] that a host's transaction above READ COMMITTED is refused.
+pub(crate) fn read_committed_step<T>(
+    conn: &mut PgConnection,
+    mut work: impl FnMut(&mut PgConnection, Scope) -> Result<T>,
+) -> Result<T> {
+    step(conn, |conn, scope| {
+        check(conn, scope)?;
+        work(conn, scope)
+    })
+}
+
+fn check(conn: &mut PgConnection, scope: Scope) -> Result<()> {
+    match scope {
+        Scope::Own => Ok(()),
+        Scope::Host => sees_what_is_committed(conn),
+    }
 }
 
 /// Refuses a transaction above READ COMMITTED.
@@ -89,8 +121,10 @@ pub(crate) fn sees_what_is_committed(conn: &mut PgConnection) -> Result<()> {
 pub(crate) enum Failure<E> {
     /// What `work` returned.
     Work(E),
-    /// BEGIN, COMMIT or a savepoint failed.
-    Library(Error),
+    /// BEGIN or a savepoint failed.
+    Library(DieselError),
+    /// COMMIT failed.
+    Commit(DieselError),
     /// There is a transaction already.
     AlreadyOpen,
 }
@@ -99,7 +133,8 @@ impl<E: From<Error>> Failure<E> {
     pub(crate) fn into_error(self) -> E {
         match self {
             Self::Work(error) => error,
-            Self::Library(error) => error.into(),
+            Self::Library(error) => Error::from(error).into(),
+            Self::Commit(error) => Error::of_commit(error).into(),
             Self::AlreadyOpen => Error::from(DieselError::AlreadyInTransaction).into(),
         }
     }
@@ -109,7 +144,7 @@ impl<E> From<DieselError> for Failure<E> {
     fn from(error: DieselError) -> Self {
         match error {
             DieselError::AlreadyInTransaction => Self::AlreadyOpen,
-            error => Self::Library(error.into()),
+            error => Self::Library(error),
         }
     }
 }

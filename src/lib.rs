@@ -22,6 +22,7 @@ mod receipt;
 mod redemption;
 mod repository;
 mod retention;
+mod retry;
 mod reuse;
 mod revocation;
 mod revoked_reason;

@@ -3,6 +3,8 @@
 //! Diesel's ledger, `__diesel_schema_migrations`, belongs to the host: a shared one would skip our table where
 //! versions collide, and the host's `revert_all_migrations` would meet versions that it does not know.
 
+use std::fmt::Display;
+
 use diesel::dsl::{exists, select, sql};
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
@@ -12,7 +14,7 @@ use diesel::sql_types::{Bool, Integer, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use crate::error::{Error, Result};
-use crate::isolation::in_any_isolation;
+use crate::isolation::{in_any_isolation, step};
 
 /// Private: given to Diesel's own harness it would end up in the host's ledger.
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -59,7 +61,7 @@ diesel::table! {
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
-    in_any_isolation(conn, |conn, _| {
+    step(conn, |conn, _| {
         open_ledger(conn)?;
         let applied = applied_versions(conn)?;
         let adopts = applied.is_empty() && adopts(conn)?;
@@ -70,7 +72,7 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration.run(conn).map_err(|error| failed(&name, &*error))?;
+            migration.run(conn).map_err(|error| failed(&name, &error))?;
             diesel::insert_into(refresh_tokens_migrations::table)
                 .values((refresh_tokens_migrations::version.eq(version), refresh_tokens_migrations::adopted.eq(adopts)))
                 .execute(conn)?;
@@ -127,7 +129,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration.revert(conn).map_err(|error| failed(&name, &*error))?;
+            migration.revert(conn).map_err(|error| failed(&name, &error))?;
             names.push(name);
         }
         sql_query("DROP TABLE refresh_tokens_migrations").execute(conn)?;
@@ -205,7 +207,8 @@ fn holds(conn: &mut PgConnection, condition: &'static str) -> Result<bool> {
 
 /// Waits for a migration that runs elsewhere, and makes the ledger if this is the first.
 fn open_ledger(conn: &mut PgConnection) -> Result<()> {
-    // CREATE TABLE IF NOT EXISTS is no protection against itself: two at once collide in the catalog.
+    // CREATE TABLE IF NOT EXISTS is no protection against itself: two at once collide in the catalog. Where advisory locks
+    // do nothing they do, and the one that came later begins again.
     sql_query("SELECT pg_advisory_xact_lock(hashtextextended('refresh_tokens_migrations.' || current_schema(), 0))")
         .execute(conn)?;
     sql_query(
@@ -216,7 +219,10 @@ fn open_ledger(conn: &mut PgConnection) -> Result<()> {
         )",
     )
     .execute(conn)
-    .map_err(|error| failed("refresh_tokens_migrations", &error))?;
+    .map_err(|error| match Error::from(error) {
+        Error::Database { message } => failed("refresh_tokens_migrations", &message),
+        other => other,
+    })?;
     sql_query("LOCK TABLE refresh_tokens_migrations IN SHARE ROW EXCLUSIVE MODE").execute(conn)?;
     Ok(())
 }
@@ -226,11 +232,11 @@ fn applied_versions(conn: &mut PgConnection) -> Result<Vec<String>> {
 }
 
 fn all() -> Result<Vec<Box<dyn Migration<Pg>>>> {
-    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &*error))?;
+    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &error))?;
     migrations.sort_by_key(|migration| migration.name().version().as_owned());
     Ok(migrations)
 }
 
-fn failed(name: &str, error: &dyn std::error::Error) -> Error {
+fn failed(name: &str, error: &dyn Display) -> Error {
     Error::Migration { message: format!("{name}: {error}") }
 }

@@ -1,6 +1,7 @@
 //! The pooled store for worker threads: a connection for each call, and a bound for each wait.
 
 mod config;
+mod network;
 mod verbs;
 
 use std::fmt;
@@ -12,9 +13,9 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool
 
 use crate::error::{Error, Result};
 use crate::models::RefreshToken;
-use crate::pool::config::DEFAULT_CONFLICT_RETRIES;
 use crate::redemption::{self, BreachResponse, OnReuse};
 use crate::repository::RefreshTokenRepository;
+use crate::retry::{self, CONFLICT_RETRIES};
 use crate::reuse::ReuseKind;
 use crate::revoked_reason::RevokedReason;
 use crate::transaction::TokenTransaction;
@@ -81,6 +82,9 @@ pub struct RefreshTokenStore {
 impl RefreshTokenStore {
     /// Opens a pool on a database.
     ///
+    /// What the URL says of `connect_timeout`, `keepalives_*` and `tcp_user_timeout` goes before
+    /// [`StoreConfig::network_timeout`].
+    ///
     /// # Errors
     ///
     /// [`Error::Unreachable`] if no connection can be had within the pool timeout.
@@ -106,7 +110,7 @@ impl RefreshTokenStore {
             .connection_timeout(config.pool_timeout)
             .connection_customizer(Box::new(timeouts))
             .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
-            .build(Manager::new(database_url))
+            .build(Manager::new(network::bounded(database_url, config.network_timeout)))
             .map_err(|error| unreachable(&error.to_string()))?;
         Ok(Self { pool, conflict_retries: config.conflict_retries, reason: None })
     }
@@ -114,7 +118,8 @@ impl RefreshTokenStore {
     /// Uses a pool of the host's, with the bounds that the host gave it.
     ///
     /// Its connections should have a `lock_timeout` and a `statement_timeout`; without them, waits for a lock do
-    /// not end.
+    /// not end. Its URL should have `connect_timeout`, `keepalives_idle`, `keepalives_interval` and
+    /// `tcp_user_timeout`; without them, a call on a connection whose network has died does not.
     ///
     /// # Example
     ///
@@ -131,7 +136,7 @@ impl RefreshTokenStore {
     /// assert_eq!(store.cleanup_expired(30), Ok(0));
     /// ```
     pub fn from_pool(pool: Pool<ConnectionManager<PgConnection>>) -> Self {
-        Self { pool, conflict_retries: DEFAULT_CONFLICT_RETRIES, reason: None }
+        Self { pool, conflict_retries: CONFLICT_RETRIES, reason: None }
     }
 
     /// The pool, for its figures and for the host's own queries.
@@ -204,13 +209,7 @@ impl RefreshTokenStore {
         mut work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut tokens = RefreshTokenRepository::with_reason(conn, self.reason);
-        for retry in 0..self.conflict_retries {
-            match work(&mut tokens) {
-                Err(Error::Conflict) => pause_before(retry),
-                outcome => return outcome,
-            }
-        }
-        work(&mut tokens)
+        retry::on_conflict(self.conflict_retries, || work(&mut tokens))
     }
 
     pub(crate) fn take(&self) -> Result<Connection> {
@@ -286,12 +285,6 @@ impl RefreshTokenStore {
         let mut conn = self.take()?;
         RefreshTokenRepository::with_reason(&mut conn, self.reason).transaction_with(work)
     }
-}
-
-/// 2 ms, then twice as long each time, but never more than 64: as long as most transactions take.
-fn pause_before(retry: u32) {
-    #[expect(clippy::disallowed_methods, reason = "a bounded back-off, and not a test that hopes")]
-    std::thread::sleep(Duration::from_millis(2 << retry.min(5)));
 }
 
 /// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password.

@@ -17,7 +17,7 @@ use diesel::sql_types::{BigInt, Bool, Interval, Nullable, Timestamptz, Uuid as S
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::isolation::{Scope, in_any_isolation};
+use crate::isolation::{Scope, step};
 
 pub(crate) use archive::{drop_before, partitions, prepare};
 pub(crate) use backlog::backlog;
@@ -179,7 +179,7 @@ fn take_batch(
         (Mode::Take, Disposal::Delete) => DELETE,
         (Mode::Take, Disposal::Archive) => ARCHIVE,
     };
-    in_any_isolation(conn, |conn, scope| {
+    step(conn, |conn, scope| {
         need_not_wait_for_the_disk(conn, scope)?;
         let statement = sql_query(text)
             .into_boxed::<Pg>()
@@ -224,7 +224,7 @@ fn sweep_cutoffs(conn: &mut PgConnection, policy: &RetentionPolicy, mode: Mode) 
     let mut place = (Uuid::nil(), Uuid::nil());
     let mut taken = 0;
     loop {
-        let batch: CutoffBatch = in_any_isolation(conn, |conn, scope| {
+        let batch: CutoffBatch = step(conn, |conn, scope| {
             need_not_wait_for_the_disk(conn, scope)?;
             Ok(sql_query(include_str!("sql/retention_cutoffs.sql"))
                 .bind::<Interval, _>(keep)

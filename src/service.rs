@@ -17,6 +17,7 @@ use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::input::{InvalidInput, MAX_EXPIRY};
 use crate::login::{NewRefreshToken, NewSession};
+use crate::models::RefreshToken;
 use crate::pepper::Peppers;
 use crate::pool::RefreshTokenStore;
 use crate::repository::RefreshTokenRepository;
@@ -119,7 +120,9 @@ impl SessionService {
     ///
     /// [`Error::InvalidInput`] for a nil id or an authentication in the future of the database's clock;
     /// [`Error::RevokedSinceLogin`]; [`Error::TooManySessions`], by [`SessionPolicy::session_limit`];
-    /// [`Error::NoRandomness`]. Nothing is written then.
+    /// [`Error::NoRandomness`]. Nothing is written then. Where the connection is lost on the way, it asks once more by
+    /// itself, and begins one session; [`Error::ConnectionLost`] if it was lost twice: then there may be one that nobody
+    /// holds, until it expires.
     ///
     /// # Locking
     ///
@@ -152,15 +155,33 @@ impl SessionService {
         if let Some(limit) = self.policy.limit {
             session = session.limit(limit);
         }
-        let token = self.store.create(&NewRefreshToken {
+        let new = NewRefreshToken {
             id,
             user_id: login.user_id,
             token_hash,
             active_org_id: login.org_id,
             expires_at: after(self.policy.idle_lifetime),
             session,
-        })?;
+        };
+        let token = match self.store.create(&new) {
+            Err(error) if error.is_outcome_unknown() => self.create_again(&new)?,
+            outcome => outcome?,
+        };
         Ok(IssuedToken { secret, token })
+    }
+
+    /// Whatever goes wrong now, the first one may have been committed: it would be a session that nobody holds.
+    fn create_again(&self, new: &NewRefreshToken) -> Result<RefreshToken> {
+        let refused = match self.store.create(new) {
+            Err(error) => error,
+            created => return created,
+        };
+        match self.store.get_by_hash(&new.token_hash) {
+            Ok(Some(token)) if token.revoked_at.is_none() => Ok(token),
+            Ok(Some(_)) => Err(Error::RevokedSinceLogin),
+            Ok(None) if !refused.is_transient() => Err(refused),
+            Ok(None) | Err(_) => Err(Error::ConnectionLost),
+        }
     }
 
     /// Spends a presented token and issues its successor; gives the same successor to who asks again within the grace
@@ -172,7 +193,8 @@ impl SessionService {
     /// # Errors
     ///
     /// [`Error::InvalidInput`] if the binding names a nil UUID; [`Error::NoRandomness`];
-    /// [`Error::ConnectionLost`] if it was lost twice: have the client try again.
+    /// [`Error::ConnectionLost`] if it was lost twice, or if the second time went wrong in another way: have the client try
+    /// again.
     ///
     /// # Locking
     ///
@@ -238,7 +260,8 @@ impl SessionService {
             Ok(exchange) => {
                 let run = || self.store.retrying(|tokens| exchange.run(tokens));
                 match run() {
-                    Err(error) if error.is_outcome_unknown() => run()?,
+                    // Whatever goes wrong now, the first one may have been committed.
+                    Err(error) if error.is_outcome_unknown() => run().map_err(|_| Error::ConnectionLost)?,
                     outcome => outcome?,
                 }
             }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// Two transactions that met once seldom meet again; more is for a host whose default is SERIALIZABLE.
-pub(super) const DEFAULT_CONFLICT_RETRIES: u32 = 3;
+use crate::retry::CONFLICT_RETRIES;
 
 /// How many connections a [`RefreshTokenStore`](crate::RefreshTokenStore) keeps, and how long its calls wait.
 ///
@@ -22,6 +21,7 @@ pub struct StoreConfig {
     pub(super) pool_timeout: Duration,
     pub(super) lock_timeout: Duration,
     pub(super) statement_timeout: Duration,
+    pub(super) network_timeout: Duration,
     pub(super) conflict_retries: u32,
 }
 
@@ -32,7 +32,8 @@ impl Default for StoreConfig {
             pool_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),
-            conflict_retries: DEFAULT_CONFLICT_RETRIES,
+            network_timeout: Duration::from_secs(10),
+            conflict_retries: CONFLICT_RETRIES,
         }
     }
 }
@@ -105,10 +106,34 @@ impl StoreConfig {
         self
     }
 
+    /// How long a call waits on a connection whose network has died, before
+    /// [`Error::ConnectionLost`](crate::Error::ConnectionLost): libpq's `connect_timeout`, `tcp_user_timeout` and
+    /// `keepalives_*`, in whole seconds; 0 counts as 1.
+    ///
+    /// Defaults to 10 seconds. The others are kept by the server, and a server that cannot be heard bounds nothing.
+    /// This one is kept by the kernel on this side, from the last it heard of the other; give or take the third of it. It
+    /// needs TCP, and off Linux `tcp_user_timeout` is not there, so that a request which never arrives is given up by the
+    /// system's own limit. What answers for the server and then hands nothing on, as a hanging pooler does,
+    /// is alive to it: bound that in the pooler.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens::StoreConfig;
+    /// # use std::time::Duration;
+    /// assert_eq!(StoreConfig::default().network_timeout(Duration::from_secs(10)), StoreConfig::default());
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn network_timeout(mut self, wait: Duration) -> Self {
+        self.network_timeout = wait.max(Duration::from_secs(1));
+        self
+    }
+
     /// How often a call whose transaction ended in [`Error::Conflict`](crate::Error::Conflict) is made again, from
     /// its start, before the error is returned.
     ///
-    /// Defaults to 3. The server has rolled such a transaction back, so nothing happens twice.
+    /// Defaults to 3. The server has rolled such a transaction back, so nothing happens twice. Verbs that go step by
+    /// step make the step again, 3 times whatever is set here.
     ///
     /// # Example
     ///

@@ -88,6 +88,14 @@ pooled_verbs! {
         "assert_eq!(store.get_active_tokens_for_user(token.user_id)?.len(), 1);";
     list_sessions(query: &SessionQuery) -> SessionPage,
         "let page = store.list_sessions(&refresh_tokens::SessionQuery::of_user(token.user_id))?;\nassert_eq!(page.sessions.len(), 1);";
+    preview_cleanup(policy: &RetentionPolicy, budget: &CleanupBudget) -> CleanupReport,
+        "# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.preview_cleanup(&RetentionPolicy::default(), &CleanupBudget::default())?;\nassert_eq!(report.tokens(), 0);";
+    retention_backlog(policy: &RetentionPolicy) -> RetentionBacklog,
+        "assert_eq!(store.retention_backlog(&refresh_tokens::RetentionPolicy::default())?.expired_counted, 0);";
+    prepare_archive(months_ahead: u32) -> Vec<String>,
+        "assert_eq!(store.prepare_archive(0)?.len(), 1);";
+    archive_partitions() -> Vec<ArchivePartition>,
+        "assert!(store.archive_partitions()?.is_empty());";
     now() -> DateTime<Utc>,
         "assert!(store.now()? > token.created_at);";
 }
@@ -125,7 +133,8 @@ impl RefreshTokenStore {
     }
 }
 
-// These go step by step, each a transaction: run again as a whole, they would forget what they had done.
+// These go step by step, each a transaction: run again as a whole, they would forget what they had done. They make each
+// step again by themselves.
 pooled_verbs! {
     with:
     revoke_all_for_org(org_id: Uuid) -> Receipt,
@@ -138,14 +147,6 @@ pooled_verbs! {
         "# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.cleanup(&RetentionPolicy::default(), &CleanupBudget::default())?;\nassert_eq!(report.tokens(), 0);";
     cleanup_with(policy: &RetentionPolicy, budget: &CleanupBudget, progress: impl FnMut(&CleanupReport) -> ControlFlow<()>) -> CleanupReport,
         "# use std::ops::ControlFlow;\n# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.cleanup_with(&RetentionPolicy::default(), &CleanupBudget::default(), |_| ControlFlow::Continue(()))?;\nassert_eq!(report.batches, 1);";
-    preview_cleanup(policy: &RetentionPolicy, budget: &CleanupBudget) -> CleanupReport,
-        "# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.preview_cleanup(&RetentionPolicy::default(), &CleanupBudget::default())?;\nassert_eq!(report.tokens(), 0);";
-    retention_backlog(policy: &RetentionPolicy) -> RetentionBacklog,
-        "assert_eq!(store.retention_backlog(&refresh_tokens::RetentionPolicy::default())?.expired_counted, 0);";
-    prepare_archive(months_ahead: u32) -> Vec<String>,
-        "assert_eq!(store.prepare_archive(0)?.len(), 1);";
-    archive_partitions() -> Vec<ArchivePartition>,
-        "assert!(store.archive_partitions()?.is_empty());";
     drop_archived_before(instant: DateTime<Utc>) -> Vec<ArchivePartition>,
         "assert!(store.drop_archived_before(token.created_at)?.is_empty());";
 }

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
 use crate::error::Result;
 use crate::input::InvalidInput;
 use crate::instant::Instant;
-use crate::isolation::in_any_isolation;
+use crate::isolation::{in_any_isolation, step};
 use crate::rotation::now;
 
 /// A partition of `refresh_tokens_archive`: what was archived in one month (UTC).
@@ -114,7 +114,7 @@ fn list(conn: &mut PgConnection, end_by: Option<DateTime<Utc>>) -> QueryResult<V
 
 /// Drops the partitions that end by an instant, each in a transaction of its own; returns what they were.
 pub(crate) fn drop_before(conn: &mut PgConnection, instant: DateTime<Utc>) -> Result<Vec<ArchivePartition>> {
-    if instant > now(conn)? {
+    if instant > step(conn, |conn, _| Ok(now(conn)?))? {
         return Err(InvalidInput::ArchiveCutInFuture.into());
     }
     // Nothing was archived before, and PostgreSQL cannot hold chrono's earliest instants.
@@ -122,8 +122,8 @@ pub(crate) fn drop_before(conn: &mut PgConnection, instant: DateTime<Utc>) -> Re
         return Ok(Vec::new());
     }
     let mut dropped = Vec::new();
-    for partition in list(conn, Some(instant))? {
-        let is_dropped = in_any_isolation(conn, |conn, _| {
+    for partition in step(conn, |conn, _| Ok(list(conn, Some(instant))?))? {
+        let is_dropped = step(conn, |conn, _| {
             conn.batch_execute("LOCK TABLE refresh_tokens_archive IN SHARE UPDATE EXCLUSIVE MODE")?;
             let still_there: Vec<Written> = sql_query(DROP).bind::<Text, _>(&partition.name).load(conn)?;
             for Written { statement, .. } in &still_there {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
-use crate::isolation::{Scope, read_committed, read_committed_in};
+use crate::isolation::{Scope, read_committed_step};
 use crate::receipt::Receipt;
 use crate::revocation::{MAX_PASSES, count};
 use crate::revoked_reason::RevokedReason;
@@ -51,7 +51,7 @@ type Place = (Uuid, i32, Uuid);
 /// The tokens of an organisation, or all of them.
 pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: RevokedReason) -> Result<Receipt> {
     let whom = org_id.map_or(Cutoff::Everyone, Cutoff::Org);
-    let (cutoff, scope) = read_committed_in(conn, |conn, scope| {
+    let (cutoff, scope) = read_committed_step(conn, |conn, scope| {
         // In a host's transaction they have to stay shut: nobody sees the cutoff before its COMMIT.
         if scope == Scope::Host {
             gate::shut_all(conn)?;
@@ -90,7 +90,7 @@ fn walk(
     let mut walk = Walk { seen: false, skipped: Vec::new() };
     let mut place: Place = (Uuid::nil(), i32::MIN, Uuid::nil());
     loop {
-        let window: Window = read_committed(conn, |conn| {
+        let window: Window = read_committed_step(conn, |conn, _| {
             Ok(sql_query(include_str!("../sql/revoke_window.sql"))
                 .bind::<Text, _>(reason)
                 .bind::<BigInt, _>(WINDOW)
@@ -116,7 +116,7 @@ fn walk(
 
 /// Returns when nobody else has the token locked, in a transaction that holds nothing else.
 fn wait_for(conn: &mut PgConnection, token_id: Uuid) -> Result<()> {
-    read_committed(conn, |conn| {
+    read_committed_step(conn, |conn, _| {
         let token = refresh_tokens::table.find(token_id).select(refresh_tokens::id);
         token.for_update().first::<Uuid>(conn).optional()?;
         Ok(())

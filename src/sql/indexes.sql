@@ -19,10 +19,11 @@ missing_index AS (
     SELECT name, columns,
         format('CREATE INDEX CONCURRENTLY refresh_tokens_%s_idx ON refresh_tokens (%s)',
             name, array_to_string(columns, ', ')) AS statement,
-        -- What a build that was broken off leaves behind.
-        (SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass)
+        -- What a build that was broken off leaves behind. By name: regclass gives a number for what is gone meanwhile.
+        (SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I.%I', nspname, relname)
             FROM found, pg_index
             JOIN pg_class ON pg_class.oid = indexrelid
+            JOIN pg_namespace ON pg_namespace.oid = relnamespace
             WHERE indrelid = found.oid AND NOT indisvalid
                 AND relname = format('refresh_tokens_%s_idx', needed_index.name)) AS removal
     FROM needed_index

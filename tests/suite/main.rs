@@ -22,6 +22,7 @@ mod killed_after_commit;
 mod lost_answers;
 mod migrations;
 mod model;
+mod no_advisory_locks;
 mod other_sessions;
 mod plans;
 mod redeem;

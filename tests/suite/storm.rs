@@ -27,6 +27,7 @@ use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore,
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
+use act::Host;
 use check::{check, explain};
 use draw::Drawn;
 use history::{Authenticated, Call, History, Op, Row, Stamp};
@@ -35,6 +36,8 @@ use tally::Tally;
 
 const THREADS: usize = 16;
 const CONNECTIONS: u32 = 8;
+
+const SERIALIZABLE_RETRIES: u32 = 100;
 
 /// Calls of each thread, unless `REFRESH_TOKENS_STORM_OPERATIONS` says otherwise.
 const OPERATIONS: usize = 500;
@@ -46,6 +49,8 @@ struct Profile {
     beside_the_reference: bool,
     /// The server is killed again and again; whoever does not know what became of a call makes it again.
     is_killed: bool,
+    /// Each transaction that does not say otherwise is SERIALIZABLE, and calls are made again after a conflict.
+    serializable: bool,
     /// Outcomes that must be met, each so often in a run of `OPERATIONS`.
     meets: &'static [(&'static str, &'static str, usize)],
 }
@@ -109,7 +114,13 @@ const ALWAYS: &[(&str, &str, usize)] = &[
 
 #[test]
 fn a_storm_breaks_no_invariant_and_the_receipts_add_up() {
-    storm(&Profile { cleans_up: false, beside_the_reference: false, is_killed: false, meets: &[] });
+    storm(&Profile {
+        cleans_up: false,
+        beside_the_reference: false,
+        is_killed: false,
+        serializable: false,
+        meets: &[],
+    });
 }
 
 #[test]
@@ -126,13 +137,20 @@ fn a_storm_with_clean_up_breaks_no_invariant() {
         ("rotate_many", "NotFound", 50),
         ("redeem RevokeSession", "NotFound", 5),
     ];
-    storm(&Profile { cleans_up: true, beside_the_reference: false, is_killed: false, meets });
+    storm(&Profile { cleans_up: true, beside_the_reference: false, is_killed: false, serializable: false, meets });
 }
 
 #[test]
 fn a_storm_beside_the_reference_breaks_no_invariant() {
     let meets = &[("reference's rotate", "token", 100), ("reference's rotate", "NotSaid", 50)];
-    storm(&Profile { cleans_up: false, beside_the_reference: true, is_killed: false, meets });
+    storm(&Profile { cleans_up: false, beside_the_reference: true, is_killed: false, serializable: false, meets });
+}
+
+/// As on servers that know no other isolation, or hosts that want no other.
+#[test]
+fn a_storm_under_serializable_breaks_no_invariant() {
+    let meets = &[("cleanup_expired", "rows", 15)];
+    storm(&Profile { cleans_up: true, beside_the_reference: false, is_killed: false, serializable: true, meets });
 }
 
 fn seed() -> u64 {
@@ -146,7 +164,12 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 fn storm(profile: &Profile) {
     let seed = seed();
     let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
-    let history = run(profile, seed, operations);
+    let mut history = run(profile, seed, operations);
+    if profile.serializable {
+        let refused = history.set_aside_what_is_refused();
+        report(seed, &Tally::of(&refused));
+        assert!(operations < OPERATIONS || refused.calls.len() > 100, "too few were refused: {}", refused.calls.len());
+    }
     let tally = judge(&history, seed);
     // Waits have bounds, and a machine may be busy; but they are not what a storm is for.
     assert!(tally.failed() * 100 <= history.calls.len(), "REFRESH_TOKENS_STORM_SEED={seed}: too many errors");
@@ -171,9 +194,15 @@ fn report(seed: u64, tally: &Tally) {
 
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     let database = Database::migrated();
-    let shared = Shared::on(&database, StoreConfig::default(), operations);
+    // Without retries, so that a deadlock cannot hide, and with many where every other transaction ends in a conflict.
+    let (url, retries) = if profile.serializable {
+        (format!("{}%20-cdefault_transaction_isolation%3Dserializable", database.url()), SERIALIZABLE_RETRIES)
+    } else {
+        (database.url().to_owned(), 0)
+    };
+    let shared = Shared::on(&url, StoreConfig::default(), retries, operations);
     // The next month's, too: it may begin meanwhile.
-    shared.store.prepare_archive(1).expect("the role owns the archive");
+    shared.host.store.prepare_archive(1).expect("the role owns the archive");
     let mut calls = blow(profile, &shared, seed, || ());
     if profile.cleans_up {
         calls.push(last_clean_up(&shared));
@@ -209,7 +238,7 @@ fn history(database: &Database, calls: Vec<Call>, kills: usize) -> History {
 
 /// What all threads have in common.
 struct Shared {
-    store: RefreshTokenStore,
+    host: Host,
     group: GroupRotator,
     clock: AtomicU64,
     known: Mutex<Known>,
@@ -219,13 +248,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn on(database: &Database, config: StoreConfig, operations: usize) -> Self {
-        // Without retries, so that a deadlock cannot hide.
-        let config = config.max_connections(CONNECTIONS).conflict_retries(0);
-        let store = RefreshTokenStore::connect(database.url(), &config).expect("the database answers");
+    fn on(url: &str, config: StoreConfig, retries: u32, operations: usize) -> Self {
+        let config = config.max_connections(CONNECTIONS).conflict_retries(retries);
+        let store = RefreshTokenStore::connect(url, &config).expect("the database answers");
         Self {
             group: GroupRotator::new(store.clone(), &GroupConfig::default()),
-            store,
+            host: Host { store, retries },
             clock: AtomicU64::new(1),
             known: Mutex::new(Known::default()),
             operations,
@@ -250,7 +278,7 @@ fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize) -> Vec<Cal
         let mut rng = draw::rng(seed, thread, operation);
         if rng.random_ratio(1, 4) {
             let start = shared.tick();
-            let at = shared.store.now().ok();
+            let at = shared.host.store.now().ok();
             authenticated = at.map(|at| Authenticated { start, end: shared.tick(), at });
         }
         let drawn = draw::next(&mut rng, profile, &mut shared.known.lock().unwrap(), authenticated, in_group);
@@ -266,7 +294,7 @@ fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize) -> Vec<Cal
 /// Makes the call once; it is one for each request of a batch.
 fn attempt(shared: &Shared, thread: usize, drawn: &Drawn) -> Vec<Call> {
     let start = shared.tick();
-    let answered = act::act(&shared.store, &shared.group, drawn);
+    let answered = act::act(&shared.host, &shared.group, drawn);
     let end = shared.tick();
     let calls: Vec<Call> = answered.into_iter().map(|(op, answer)| Call { thread, start, end, op, answer }).collect();
     calls.iter().for_each(|call| shared.known.lock().unwrap().learn(call));

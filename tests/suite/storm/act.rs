@@ -18,16 +18,35 @@ use super::history::{Answer, By, Frame, Login, Op, Request, Row, Target, Why};
 /// How long a token lives that is to expire during the storm.
 const SHORT: Duration = Duration::milliseconds(60);
 
+/// Who calls: an application with its store, and with so much patience for conflicts.
+pub(super) struct Host {
+    pub(super) store: RefreshTokenStore,
+    pub(super) retries: u32,
+}
+
+impl Host {
+    /// [`RefreshTokenStore::with`], from its start again after a conflict, as the store does with its own verbs.
+    fn with<T>(&self, verb: impl Fn(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
+        for _ in 0..self.retries {
+            match self.store.with(&verb) {
+                Err(Error::Conflict) => {}
+                outcome => return outcome,
+            }
+        }
+        self.store.with(verb)
+    }
+}
+
 fn hash(token: Uuid) -> TokenHash {
     TokenHash::new(token.simple().to_string()).unwrap()
 }
 
 /// What was called, with what it was answered.
-pub(super) fn act(store: &RefreshTokenStore, group: &GroupRotator, drawn: &Drawn) -> Vec<(Op, Answer)> {
+pub(super) fn act(host: &Host, group: &GroupRotator, drawn: &Drawn) -> Vec<(Op, Answer)> {
     match drawn {
-        Drawn::One(op) => vec![(op.clone(), act_one(store, group, op))],
+        Drawn::One(op) => vec![(op.clone(), act_one(host, group, op))],
         Drawn::Batch { requests, frame } => {
-            let answers = rotate_many(store, requests, *frame);
+            let answers = rotate_many(host, requests, *frame);
             let op = |request: &Request| Op::Rotate { by: By::Many, request: *request, frame: *frame };
             requests.iter().map(op).zip(answers).collect()
         }
@@ -38,24 +57,24 @@ fn failed(error: &Error) -> Answer {
     Answer::Failed(format!("{error:?}"))
 }
 
-fn act_one(store: &RefreshTokenStore, group: &GroupRotator, op: &Op) -> Answer {
+fn act_one(host: &Host, group: &GroupRotator, op: &Op) -> Answer {
     let answer = match op {
-        Op::Create(login) => create(store, login),
+        Op::Create(login) => create(host, login),
         Op::Rotate { by, request, frame: Frame::Group } => rotate_in_group(group, *by, request),
-        Op::Rotate { by, request, frame } => rotate(store, *by, request, *frame),
-        Op::Revoke { target, frame } => framed(store, *frame, |tokens| revoke(tokens, *target)),
-        Op::GetValid(token) => store.get_valid_by_hash(&hash(*token), Binding::ANY).map(|found| rows(&found)),
-        Op::CheckReuse(token) => store.check_token_reuse(&hash(*token)).map(|found| rows(&found)),
-        Op::GetActive { user } => store.get_active_tokens_for_user(*user).map(|found| rows(&found)),
-        Op::ListSessions { user } => list_sessions(store, *user),
-        Op::Expire(token) => {
+        Op::Rotate { by, request, frame } => rotate(host, *by, request, *frame),
+        Op::Revoke { target, frame } => framed(host, *frame, |tokens| revoke(tokens, *target)),
+        Op::GetValid(token) => host.store.get_valid_by_hash(&hash(*token), Binding::ANY).map(|found| rows(&found)),
+        Op::CheckReuse(token) => host.store.check_token_reuse(&hash(*token)).map(|found| rows(&found)),
+        Op::GetActive { user } => host.store.get_active_tokens_for_user(*user).map(|found| rows(&found)),
+        Op::ListSessions { user } => list_sessions(host, *user),
+        Op::Expire(token) => hosted(host, false, |tx| {
             let expired = diesel::update(dsl::refresh_tokens.find(token)).set(dsl::expires_at.eq(in_days(-1)));
-            expired.execute(&mut store.pool().get().unwrap()).map(Answer::Rows).map_err(Error::from)
-        }
-        Op::Age(token) => age(&mut store.pool().get().unwrap(), *token).map(Answer::Rows),
-        Op::AgeBetween(session) => age_between(&mut store.pool().get().unwrap(), *session).map(Answer::Rows),
-        Op::CleanUp => store.cleanup_expired(0).map(Answer::Rows),
-        Op::CleanUpBy { archives, batch } => clean_up(store, *archives, *batch),
+            Ok(Answer::Rows(expired.execute(tx.connection())?))
+        }),
+        Op::Age(token) => hosted(host, false, |tx| age(tx.connection(), *token).map(Answer::Rows)),
+        Op::AgeBetween(session) => hosted(host, false, |tx| age_between(tx.connection(), *session).map(Answer::Rows)),
+        Op::CleanUp => host.store.cleanup_expired(0).map(Answer::Rows),
+        Op::CleanUpBy { archives, batch } => clean_up(&host.store, *archives, *batch),
     };
     answer.unwrap_or_else(|error| failed(&error))
 }
@@ -87,12 +106,12 @@ fn rows<'a>(found: impl IntoIterator<Item = &'a refresh_tokens::RefreshToken>) -
     Answer::Found(found.into_iter().map(Row::from).collect())
 }
 
-fn create(store: &RefreshTokenStore, login: &Login) -> Result<Answer> {
+fn create(host: &Host, login: &Login) -> Result<Answer> {
     let mut session = NewSession::default();
     if let Some(authenticated) = login.authenticated {
         session = session.authenticated_at(authenticated.at);
     }
-    let created = store.create(&NewRefreshToken {
+    let created = host.store.create(&NewRefreshToken {
         id: login.token,
         user_id: login.user,
         token_hash: hash(login.token),
@@ -109,8 +128,8 @@ fn create(store: &RefreshTokenStore, login: &Login) -> Result<Answer> {
     }
 }
 
-fn list_sessions(store: &RefreshTokenStore, user: Uuid) -> Result<Answer> {
-    let page = store.list_sessions(&SessionQuery::of_user(user).limit(1_000))?;
+fn list_sessions(host: &Host, user: Uuid) -> Result<Answer> {
+    let page = host.store.list_sessions(&SessionQuery::of_user(user).limit(1_000))?;
     assert!(page.next.is_none(), "a storm has fewer sessions");
     // One may have expired between the statement that lists them and the reading of the clock after it.
     let live = page.sessions.iter().filter(|session| session.state == SessionState::Live);
@@ -125,7 +144,7 @@ fn parts(request: &Request) -> (TokenHash, Successor, Binding) {
     (hash(request.presented), successor, request.binding.map_or(Binding::ANY, Binding::user))
 }
 
-fn rotate_many(store: &RefreshTokenStore, requests: &[Request], frame: Frame) -> Vec<Answer> {
+fn rotate_many(host: &Host, requests: &[Request], frame: Frame) -> Vec<Answer> {
     let batch: Vec<RotationRequest> = requests
         .iter()
         .map(|request| {
@@ -133,7 +152,21 @@ fn rotate_many(store: &RefreshTokenStore, requests: &[Request], frame: Frame) ->
             RotationRequest::new(presented, successor).binding(binding)
         })
         .collect();
-    match framed(store, frame, |tokens| tokens.rotate_many(&batch)) {
+    let outcomes = if frame == Frame::Own && host.retries > 0 {
+        // One that ends in a conflict by itself is made again by itself.
+        host.store.rotate_many(&batch)
+    } else {
+        framed(host, frame, |tokens| {
+            let outcomes = tokens.rotate_many(&batch)?;
+            // A host in SERIALIZABLE has its whole transaction to make again.
+            if host.retries > 0 && outcomes.contains(&Err(Error::Conflict)) {
+                Err(Error::Conflict)
+            } else {
+                Ok(outcomes)
+            }
+        })
+    };
+    match outcomes {
         Ok(outcomes) => outcomes
             .into_iter()
             .map(|outcome| outcome.map_or_else(|error| failed(&error), |rotation| rotated(&rotation)))
@@ -153,18 +186,18 @@ fn rotate_in_group(group: &GroupRotator, by: By, request: &Request) -> Result<An
     }
 }
 
-fn rotate(store: &RefreshTokenStore, by: By, request: &Request, frame: Frame) -> Result<Answer> {
+fn rotate(host: &Host, by: By, request: &Request, frame: Frame) -> Result<Answer> {
     let (presented, successor, binding) = parts(request);
     match by {
-        By::Rotate | By::Many => framed(store, frame, |tokens| {
+        By::Rotate | By::Many => framed(host, frame, |tokens| {
             tokens.rotate(&presented, &successor, binding).map(|rotation| rotated(&rotation))
         }),
-        By::Redeem(on_reuse) => framed(store, frame, |tokens| {
+        By::Redeem(on_reuse) => framed(host, frame, |tokens| {
             let redemption = tokens.redeem(&presented, &successor, binding, on_reuse)?;
             Ok(redeemed(&redemption, frame))
         }),
         By::Guard => {
-            let answer = hosted(store, frame == Frame::RolledBack, |tx| {
+            let answer = hosted(host, frame == Frame::RolledBack, |tx| {
                 let Some(locked) = tx.get_valid_for_rotation(&presented, binding)? else {
                     return Ok(Answer::Refused(Why::NotSaid, None));
                 };
@@ -176,7 +209,7 @@ fn rotate(store: &RefreshTokenStore, by: By, request: &Request, frame: Frame) ->
                 answer => answer,
             }
         }
-        By::Reference => hosted(store, frame == Frame::RolledBack, |tx| {
+        By::Reference => hosted(host, frame == Frame::RolledBack, |tx| {
             let new = reference::NewHash {
                 id: request.successor,
                 token_hash: successor_hash(request),
@@ -253,15 +286,11 @@ fn revoke(tokens: &mut RefreshTokenRepository<'_>, target: Target) -> Result<Ans
     }
 }
 
-fn framed<T>(
-    store: &RefreshTokenStore,
-    frame: Frame,
-    verb: impl Fn(&mut RefreshTokenRepository<'_>) -> Result<T>,
-) -> Result<T> {
+fn framed<T>(host: &Host, frame: Frame, verb: impl Fn(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
     match frame {
-        Frame::Own | Frame::Group => store.with(|tokens| verb(tokens)),
-        Frame::Committed => hosted(store, false, |tx| verb(tx)),
-        Frame::RolledBack => hosted(store, true, |tx| verb(tx)),
+        Frame::Own | Frame::Group => host.with(verb),
+        Frame::Committed => hosted(host, false, |tx| verb(tx)),
+        Frame::RolledBack => hosted(host, true, |tx| verb(tx)),
     }
 }
 
@@ -277,11 +306,7 @@ impl<T> From<Error> for Undone<T> {
     }
 }
 
-fn hosted<T>(
-    store: &RefreshTokenStore,
-    is_undone: bool,
-    work: impl Fn(&mut TokenTransaction<'_>) -> Result<T>,
-) -> Result<T> {
+fn hosted<T>(host: &Host, is_undone: bool, work: impl Fn(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
     // The host has work of its own to do, while others run into what its transaction holds.
     let work = |tx: &mut TokenTransaction<'_>| {
         let answer = work(tx)?;
@@ -291,9 +316,9 @@ fn hosted<T>(
         Ok::<_, Error>(answer)
     };
     if !is_undone {
-        return store.transaction(work);
+        return host.store.transaction(work);
     }
-    match store.transaction_with(|tx| Err::<T, Undone<T>>(Undone::Answer(Box::new(work(tx)?)))) {
+    match host.store.transaction_with(|tx| Err::<T, Undone<T>>(Undone::Answer(Box::new(work(tx)?)))) {
         Ok(answer) => Ok(answer),
         Err(Undone::Answer(answer)) => Ok(*answer),
         Err(Undone::Failed(error)) => Err(error),

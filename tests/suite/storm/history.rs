@@ -213,6 +213,21 @@ pub(super) struct History {
     pub(super) kills: usize,
 }
 
+impl History {
+    /// Takes out, and returns, what is refused by design in a host's transaction above READ COMMITTED, and the conflicts
+    /// of those that the host rolls back and does not make again. They say that they changed nothing.
+    pub(super) fn set_aside_what_is_refused(&mut self) -> Self {
+        let is_refused = |call: &Call| match (&call.answer, call.frame()) {
+            (Answer::Failed(error), Frame::Committed) => error == "IsolationTooHigh",
+            (Answer::Failed(error), Frame::RolledBack) => error == "IsolationTooHigh" || error == "Conflict",
+            _ => false,
+        };
+        let (refused, calls) = self.calls.drain(..).partition(is_refused);
+        self.calls = calls;
+        Self { calls: refused, ..self.clone() }
+    }
+}
+
 impl Call {
     pub(super) fn is_clean_up(&self) -> bool {
         matches!(self.op, Op::CleanUp | Op::CleanUpBy { .. })

@@ -21,7 +21,8 @@ const KILLS: usize = 100;
 /// How long the server may take to come back on a busy machine, and a call until it is answered.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const PROFILE: Profile = Profile { cleans_up: false, beside_the_reference: false, is_killed: true, meets: &[] };
+const PROFILE: Profile =
+    Profile { cleans_up: false, beside_the_reference: false, is_killed: true, serializable: false, meets: &[] };
 
 #[test]
 fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
@@ -30,7 +31,7 @@ fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
     let database = Database::migrated_on(&server.url());
     // A pool that cannot connect tries again after half of this.
     let config = StoreConfig::default().pool_timeout(Duration::from_millis(200));
-    let shared = Shared::on(&database, config, usize::MAX);
+    let shared = Shared::on(database.url(), config, 0, usize::MAX);
     let mut outcome = Ok(());
     let calls = blow(&PROFILE, &shared, seed, || {
         outcome = (0..kills).try_for_each(|kill| kill_at_work(&mut server, &shared, seed, kill));

@@ -16,6 +16,8 @@ pub mod faults;
 pub mod race;
 pub mod reference;
 pub mod server;
+pub mod wire;
 
 pub use database::{Database, shared_url};
 pub use server::{Server, ServerError};
+pub use wire::{Direction, Fault, Wire};

@@ -1,0 +1,16 @@
+//! Faults on the wire, exhaustively: a wire of the tests' own between the pooled store and a private server cuts, silences
+//! or refuses at each message of each verb, one after the other. What was answered is held against the table.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
+
+mod cases;
+mod cut;
+mod fixture;
+mod lab;
+mod refuse;
+mod silence;
+
+#[expect(clippy::print_stdout, reason = "how many faults there were is the result")]
+fn print(text: &str) {
+    println!("{text}");
+}
