@@ -70,6 +70,7 @@ const fn creates(name: &'static str, call: Call) -> Verb {
     Verb { name, call, first: "created", again: Err(Error::DuplicateId) }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it ends a chain of calls")]
 fn some<T>(found: Option<T>) -> &'static str {
     if found.is_some() { "some" } else { "none" }
 }

@@ -297,6 +297,10 @@ fn attempt(shared: &Shared, thread: usize, drawn: &Drawn) -> Vec<Call> {
     let answered = act::act(&shared.host, &shared.group, drawn);
     let end = shared.tick();
     let calls: Vec<Call> = answered.into_iter().map(|(op, answer)| Call { thread, start, end, op, answer }).collect();
-    calls.iter().for_each(|call| shared.known.lock().unwrap().learn(call));
+    let mut known = shared.known.lock().unwrap();
+    for call in &calls {
+        known.learn(call);
+    }
+    drop(known);
     calls
 }
