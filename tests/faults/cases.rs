@@ -61,7 +61,7 @@ fn revoked(_: Receipt) -> String {
     "revoked".to_owned()
 }
 
-fn some<T>(value: &Option<T>) -> String {
+fn some<T>(value: Option<&T>) -> String {
     format!("some {}", value.is_some())
 }
 
@@ -195,11 +195,13 @@ pub(crate) fn revocations() -> Vec<Case> {
 
 pub(crate) fn reads() -> Vec<Case> {
     vec![
-        Case::reads("get_by_hash", |lab| Ok(some(&lab.store.get_by_hash(&lab.fixture.live.token_hash)?))),
+        Case::reads("get_by_hash", |lab| Ok(some(lab.store.get_by_hash(&lab.fixture.live.token_hash)?.as_ref()))),
         Case::reads("get_valid_by_hash", |lab| {
-            Ok(some(&lab.store.get_valid_by_hash(&lab.fixture.live.token_hash, Binding::ANY)?))
+            Ok(some(lab.store.get_valid_by_hash(&lab.fixture.live.token_hash, Binding::ANY)?.as_ref()))
         }),
-        Case::reads("check_token_reuse", |lab| Ok(some(&lab.store.check_token_reuse(&lab.fixture.spent.token_hash)?))),
+        Case::reads("check_token_reuse", |lab| {
+            Ok(some(lab.store.check_token_reuse(&lab.fixture.spent.token_hash)?.as_ref()))
+        }),
         Case::reads("get_active_tokens_for_user", |lab| {
             Ok(lab.store.get_active_tokens_for_user(lab.fixture.live.user_id)?.len().to_string())
         }),

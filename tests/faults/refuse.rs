@@ -76,7 +76,7 @@ fn without_retries_a_conflict_is_told_and_nothing_has_happened() {
                 match answer {
                     // The pool's check of a connection, which it then replaces; a rotation of many that one may leave.
                     Ok(said) => {
-                        assert_eq!((said, left), (undisturbed.answer.clone(), undisturbed.after.clone()), "{name}")
+                        assert_eq!((said, left), (undisturbed.answer.clone(), undisturbed.after.clone()), "{name}");
                     }
                     Err(error) => {
                         told += 1;

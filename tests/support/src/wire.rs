@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -126,7 +126,7 @@ impl Wire {
             for client in listener.incoming().flatten() {
                 if !theirs.lock().is_down {
                     // The server may be starting again: then the client hears that there is nobody.
-                    let _ = Link::start(client, &socket, &theirs);
+                    let _ = Link::start(&client, &socket, &theirs);
                 }
             }
         });
@@ -221,7 +221,7 @@ enum Verdict {
 }
 
 impl Link {
-    fn start(client: TcpStream, socket: &PathBuf, shared: &Arc<Shared>) -> io::Result<()> {
+    fn start(client: &TcpStream, socket: &Path, shared: &Arc<Shared>) -> io::Result<()> {
         client.set_nodelay(true)?;
         let server = UnixStream::connect(socket)?;
         let end = Arc::new(End::default());
@@ -230,12 +230,12 @@ impl Link {
             io::Result::Ok(Self { client, server, shared: Arc::clone(shared), end: Arc::clone(&end) })
         };
         let (up, down) = (link()?, link()?);
-        thread::spawn(move || up.to_server());
-        thread::spawn(move || down.to_client());
+        thread::spawn(move || up.carry_to_server());
+        thread::spawn(move || down.carry_to_client());
         Ok(())
     }
 
-    fn to_server(mut self) {
+    fn carry_to_server(mut self) {
         let mut statements = Statements::default();
         let mut has_begun = false;
         while let Ok(message) = read_message(&mut self.client, has_begun) {
@@ -251,7 +251,7 @@ impl Link {
         let _ = self.server.shutdown(Shutdown::Write);
     }
 
-    fn to_client(mut self) {
+    fn carry_to_client(mut self) {
         let mut rows = 0;
         while let Ok(message) = read_message(&mut self.server, true) {
             rows = if message[0] == b'D' { rows + 1 } else { 0 };
