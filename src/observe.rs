@@ -25,7 +25,7 @@
 //! `tracing`'s own filters choose: `refresh_tokens=warn` is what a human should look at, `refresh_tokens[verb{verb=redeem}]`
 //! one verb.
 //!
-#![doc = include_str!("observe/metrics.md")]
+#![cfg_attr(feature = "metrics", doc = include_str!("observe/metrics.md"))]
 
 #[cfg(feature = "tracing")]
 mod events;

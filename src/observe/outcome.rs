@@ -279,8 +279,11 @@ impl Outcome for RetentionBacklog {
 
 impl Outcome for Vec<ArchivePartition> {
     fn each(&self, verb: &'static str, tell: &mut dyn FnMut(&Seen<'_>)) {
-        let drops = verb == "drop_archived_before";
-        tell(&if drops { Seen::done("dropped") } else { Seen::unchanged("listed") });
+        tell(&match verb {
+            "drop_archived_before" if self.is_empty() => Seen::unchanged("nothing"),
+            "drop_archived_before" => Seen::done("dropped"),
+            _ => Seen::unchanged("listed"),
+        });
     }
 }
 
@@ -308,3 +311,56 @@ read!("listed": Vec<RefreshToken>, SessionPage);
 read!("read": DateTime<Utc>);
 #[cfg(feature = "secrets")]
 read!("read": Vec<PepperUsage>);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::input::InvalidInput;
+
+    use super::*;
+
+    /// Of every error, also of those that no test can bring about: its name and class are in the documented table.
+    #[test]
+    fn every_error_has_its_name_in_the_table() {
+        let message = String::new;
+        let errors = [
+            Error::DuplicateId,
+            Error::DuplicateHash,
+            Error::InvalidInput(InvalidInput::EmptyTokenHash),
+            Error::RevokedSinceLogin,
+            Error::TooManySessions { max: 1 },
+            Error::Busy(Wait::Lock),
+            Error::Busy(Wait::Statement),
+            Error::Busy(Wait::Births),
+            Error::Busy(Wait::Turn),
+            Error::Conflict,
+            Error::PoolExhausted { waited: Duration::ZERO },
+            Error::QueueFull { max: 1 },
+            Error::ShutDown,
+            #[cfg(feature = "secrets")]
+            Error::NoRandomness,
+            Error::Unreachable { message: message() },
+            Error::ConnectionLost,
+            Error::LockedTokenSpent,
+            Error::IsolationTooHigh,
+            Error::Aborted,
+            Error::SchemaMissing,
+            Error::SchemaMismatch(Vec::new()),
+            Error::ArchiveNotPrepared,
+            Error::UnreadableRow,
+            Error::Database { message: message() },
+        ];
+        let (_, table) = include_str!("metrics.md").split_once("Any verb can end in an error").unwrap();
+        for error in &errors {
+            let seen = Seen::of_error(error);
+            let row = table.lines().find(|line| line.contains(&format!("`{}`", seen.outcome)));
+            let class = row.and_then(|row| row.strip_prefix("| ")).and_then(|row| row.split(' ').next());
+            assert_eq!(class, Some(seen.class.as_str()), "{error:?}");
+            assert_eq!(seen.class == Class::Transient, error.is_transient(), "{error:?}");
+        }
+        let documented = table.lines().filter(|line| line.starts_with("| ")).map(|line| line.matches('`').count() / 2);
+        let unwritten = usize::from(!cfg!(feature = "secrets"));
+        assert_eq!(documented.sum::<usize>(), errors.len() + unwritten, "and no other");
+    }
+}
