@@ -52,7 +52,10 @@ fn scrape(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     let mut request = [0; 1_024];
     let _ = stream.read(&mut request)?;
     let length = text.len();
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}")
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+    )
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

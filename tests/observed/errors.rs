@@ -2,12 +2,13 @@
 
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, NopErrorHandler, Pool};
 use diesel::sql_query;
+use diesel::sql_types::Integer;
 use refresh_tokens::{
     Binding, CleanupBudget, Error, GroupConfig, GroupRotator, NewRefreshToken, NewSession, RefreshTokenRepository,
     RefreshTokenStore, RetentionPolicy, SessionLimit, StoreConfig, TokenHash, Wait,
@@ -87,10 +88,7 @@ fn of_order(met: &mut Met) {
     });
     assert_eq!(conflict, Err(Error::Conflict));
     let process = race::pid(&mut beside);
-    sql_query("SELECT pg_terminate_backend($1)")
-        .bind::<diesel::sql_types::Integer, _>(process)
-        .execute(&mut scene.conn)
-        .unwrap();
+    end_process(&mut scene.conn, process);
     let mut lost = RefreshTokenRepository::new(&mut beside);
     assert_eq!(lost.rotate(&token.token_hash, &successor(), Binding::ANY), Err(Error::ConnectionLost));
     met.extend([
@@ -101,6 +99,15 @@ fn of_order(met: &mut Met) {
         ("rotate_to", "conflict"),
         ("rotate", "connection_lost"),
     ]);
+}
+
+/// Returns when it is gone.
+fn end_process(conn: &mut PgConnection, process: i32) {
+    let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1";
+    let started = Instant::now();
+    while sql_query(statement).bind::<Integer, _>(process).execute(conn).unwrap() > 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "it does not end");
+    }
 }
 
 /// Holds a token locked while `work` runs, which is told the holder's process.
@@ -136,17 +143,14 @@ fn of_groups(met: &mut Met) {
     let config = GroupConfig::default().connections(1).queue_timeout(Duration::from_millis(50));
     let full = GroupRotator::new(store(&scene.database), &config.clone().max_queue(0));
     let slow = GroupRotator::new(store(&scene.database), &config);
-    holding(&scene.database, &token.token_hash, |holder| {
-        thread::scope(|scope| {
+    // Whom the scope waits for, waits for the holder.
+    thread::scope(|threads| {
+        holding(&scene.database, &token.token_hash, |holder| {
             for group in [&full, &slow] {
-                scope.spawn(|| group.rotate(&token.token_hash, &successor(), Binding::ANY));
+                threads.spawn(|| group.rotate(&token.token_hash, &successor(), Binding::ANY));
             }
-            race::wait_until_blocked(&mut scene.conn, holder, 1);
             race::wait_until_blocked(&mut scene.conn, holder, 2);
-            let mut others = Vec::new();
-            for group in [&full, &slow] {
-                others.push(group.rotate(&fresh_hash(), &successor(), Binding::ANY));
-            }
+            let others = [&full, &slow].map(|group| group.rotate(&fresh_hash(), &successor(), Binding::ANY));
             assert_eq!(others, [Err(Error::QueueFull { max: 0 }), Err(Error::Busy(Wait::Turn))]);
         });
     });
@@ -166,7 +170,7 @@ fn of_pools(met: &mut Met) {
         scope.spawn(move || {
             holder.with(|_| {
                 held.send(()).unwrap();
-                is_done.recv().unwrap();
+                is_done.recv_timeout(Duration::from_secs(30)).unwrap();
                 Ok(())
             })
         });

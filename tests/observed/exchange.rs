@@ -6,7 +6,7 @@ use refresh_tokens::{
     Binding, Error, GroupConfig, GroupRotator, Login, OnReuse, Pepper, Peppers, Refresh, RefreshToken,
     RefreshTokenRepository, RotationRequest, SessionPolicy, SessionService, Successor, TokenHash,
 };
-use refresh_tokens_support::doc::{fresh_hash, store, successor};
+use refresh_tokens_support::doc::{fresh_hash, new_token, store, successor};
 use uuid::Uuid;
 
 use crate::scene::Scene;
@@ -19,7 +19,7 @@ fn present_all(scene: &mut Scene, exchange: Exchange<'_>) {
     let Scene { conn, .. } = scene;
     exchange(conn, &fresh_hash(), &successor(), Binding::ANY); // not found
 
-    let token = RefreshTokenRepository::new(conn).create(&refresh_tokens_support::doc::new_token()).unwrap();
+    let token = RefreshTokenRepository::new(conn).create(&new_token()).unwrap();
     exchange(conn, &token.token_hash, &successor(), stranger);
     let next = successor();
     for _ in 0..2 {
@@ -28,8 +28,7 @@ fn present_all(scene: &mut Scene, exchange: Exchange<'_>) {
     exchange(conn, &token.token_hash, &successor(), Binding::ANY); // reused after grace
 
     let first = scene.create();
-    let mut second = successor();
-    for presented in [first.token_hash.clone(), hash_of(&mut scene.conn, &first, &mut second, exchange)] {
+    for presented in [first.token_hash.clone(), rotate_twice(&mut scene.conn, &first, exchange)] {
         exchange(&mut scene.conn, &presented, &successor(), Binding::ANY); // an older generation, and then an ended session
     }
 
@@ -47,10 +46,10 @@ fn present_all(scene: &mut Scene, exchange: Exchange<'_>) {
 }
 
 /// Rotates a token twice, and returns the hash of the one in the middle.
-fn hash_of(conn: &mut PgConnection, first: &RefreshToken, second: &mut Successor, exchange: Exchange<'_>) -> TokenHash {
+fn rotate_twice(conn: &mut PgConnection, first: &RefreshToken, exchange: Exchange<'_>) -> TokenHash {
     let hash = fresh_hash();
-    *second = Successor::lasting(Uuid::new_v4(), hash.clone(), TimeDelta::days(1));
-    exchange(conn, &first.token_hash, second, Binding::ANY);
+    let second = Successor::lasting(Uuid::new_v4(), hash.clone(), TimeDelta::days(1));
+    exchange(conn, &first.token_hash, &second, Binding::ANY);
     exchange(conn, &hash, &successor(), Binding::ANY);
     hash
 }

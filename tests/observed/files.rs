@@ -54,7 +54,8 @@ fn check_query(query: &str) {
     let errors = table::errors();
     let is_verb = |value: &str| outcomes.iter().any(|(verb, ..)| verb == value);
     let is_outcome = |value: &str| errors.contains_key(value) || outcomes.iter().any(|(_, name, _)| name == value);
-    let is_class = |value: &str| errors.values().any(|class| class == value) || outcomes.iter().any(|(.., class)| class == value);
+    let is_class =
+        |value: &str| errors.values().any(|class| class == value) || outcomes.iter().any(|(.., class)| class == value);
     for (label, value) in matchers(query) {
         assert!(labels.contains(&label), "{label} of {query}");
         let is_known = match label.as_str() {

@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error as PoolError, Pool};
 use refresh_tokens::{Binding, GroupConfig, GroupRotator, RefreshToken, RefreshTokenRepository, RefreshTokenStore};
-use refresh_tokens_support::doc::{fresh_hash, store, successor};
+use refresh_tokens_support::doc::{fresh_hash, new_token, store, successor};
 use refresh_tokens_support::race;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ fn the_wait_for_each_kind_of_lock_is_in_its_time() {
     ] {
         let watch = Watch::new();
         let Scene { database, mut conn } = Scene::new();
-        let token = RefreshTokenRepository::new(&mut conn).create(&refresh_tokens_support::doc::new_token()).unwrap();
+        let token = RefreshTokenRepository::new(&mut conn).create(&new_token()).unwrap();
         let holder = race::pid(&mut conn);
         let mut observer = database.connect();
         let waiting = RefreshTokenRepository::new(&mut conn).transaction(|tx| {

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use refresh_tokens::{Binding, CleanupBudget, RefreshToken, RefreshTokenRepository, RetentionPolicy, SessionQuery};
+use refresh_tokens::{
+    Binding, CleanupBudget, Error, Receipt, RefreshToken, RefreshTokenRepository, RetentionPolicy, SessionQuery,
+};
 use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
 use refresh_tokens_support::race;
 use uuid::Uuid;
@@ -32,29 +34,29 @@ fn look_up(scene: &mut Scene) {
     tokens.list_sessions(&SessionQuery::of_user(token.user_id)).unwrap();
 }
 
-type End = fn(&mut RefreshTokenRepository<'_>, &RefreshToken);
+type End = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<Receipt, Error>;
+type One = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> bool;
 
 fn end(scene: &mut Scene) {
     let ends: [End; 11] = [
-        |tokens, token| drop(tokens.revoke_token_chain(token.id).unwrap()),
-        |tokens, token| drop(tokens.revoke_session(token.session_id).unwrap()),
-        |tokens, token| drop(tokens.revoke_session_by_hash(&token.token_hash).unwrap()),
-        |tokens, token| drop(tokens.end_session(token.session_id).unwrap()),
-        |tokens, token| drop(tokens.end_session_by_hash(&token.token_hash).unwrap()),
-        |tokens, token| drop(tokens.revoke_all_for_user(token.user_id).unwrap()),
-        |tokens, token| drop(tokens.revoke_all_for_user_except(token.user_id, Uuid::new_v4()).unwrap()),
-        |tokens, token| drop(tokens.revoke_all_for_user_except_session(token.user_id, Uuid::new_v4()).unwrap()),
-        |tokens, token| drop(tokens.revoke_all_for_user_in_org(token.user_id, token.active_org_id).unwrap()),
-        |tokens, token| drop(tokens.revoke_all_for_org(token.active_org_id).unwrap()),
-        |tokens, _| drop(tokens.revoke_all_for_everyone().unwrap()),
+        |tokens, token| tokens.revoke_token_chain(token.id),
+        |tokens, token| tokens.revoke_session(token.session_id),
+        |tokens, token| tokens.revoke_session_by_hash(&token.token_hash),
+        |tokens, token| tokens.end_session(token.session_id),
+        |tokens, token| tokens.end_session_by_hash(&token.token_hash),
+        |tokens, token| tokens.revoke_all_for_user(token.user_id),
+        |tokens, token| tokens.revoke_all_for_user_except(token.user_id, Uuid::new_v4()),
+        |tokens, token| tokens.revoke_all_for_user_except_session(token.user_id, Uuid::new_v4()),
+        |tokens, token| tokens.revoke_all_for_user_in_org(token.user_id, token.active_org_id),
+        |tokens, token| tokens.revoke_all_for_org(token.active_org_id),
+        |tokens, _| tokens.revoke_all_for_everyone(),
     ];
     for end in ends {
         let token = scene.create();
         for _ in 0..2 {
-            end(&mut scene.tokens(), &token); // revoked, and then nothing
+            end(&mut scene.tokens(), &token).unwrap(); // revoked, and then nothing
         }
     }
-    type One = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> bool;
     let ones: [One; 2] = [
         |tokens, token| tokens.revoke(token.id).unwrap().is_revoked(),
         |tokens, token| tokens.revoke_by_hash(&token.token_hash).unwrap().is_revoked(),
