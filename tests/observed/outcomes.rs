@@ -8,7 +8,7 @@ use crate::table::{self, Sighting};
 use crate::watch::Watch;
 use crate::{errors, exchange, upkeep};
 
-fn missing<'a>(of: &'a BTreeSet<Sighting>, from: &BTreeSet<Sighting>) -> Vec<&'a Sighting> {
+fn missing<'a>(of: &'a BTreeSet<Sighting>, from: &'a BTreeSet<Sighting>) -> Vec<&'a Sighting> {
     of.difference(from).collect()
 }
 

@@ -75,7 +75,8 @@ fn handle_secrets(scene: &mut Scene) -> BTreeSet<String> {
     secret.insert(presented.to_owned());
     let next = service.refresh(presented, Binding::ANY).unwrap().issued().unwrap();
     secret.insert(next.secret.expose().to_owned());
-    let _ = service.refresh(presented, Binding::user(Uuid::new_v4())).unwrap();
+    let _ = service.refresh(next.secret.expose(), Binding::user(Uuid::new_v4())).unwrap();
+    let _ = service.refresh(presented, Binding::ANY).unwrap();
     let mut damaged = presented.to_owned();
     damaged.pop();
     secret.insert(damaged.clone());
