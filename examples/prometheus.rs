@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let database = Database::migrated();
     let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(4))?;
     let (told, hears) = mpsc::channel();
-    let config = JanitorConfig::default().jitter(Duration::ZERO).on_run(move |_| drop(told.send(())));
+    let config = JanitorConfig::default().jitter(Duration::ZERO).on_run(move |_| told.send(()).unwrap_or_default());
     let janitor = Janitor::start(store.clone(), RetentionPolicy::default(), config)?;
     hears.recv()?;
 

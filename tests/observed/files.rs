@@ -73,7 +73,10 @@ fn check_query(query: &str) {
         }
     }
     let depth = |open, close| query.matches(open).count() == query.matches(close).count();
-    assert!(depth('(', ')') && depth('{', '}') && depth('[', ']') && query.matches('"').count() % 2 == 0, "{query}");
+    assert!(
+        depth('(', ')') && depth('{', '}') && depth('[', ']') && query.matches('"').count().is_multiple_of(2),
+        "{query}"
+    );
 }
 
 #[test]

@@ -42,11 +42,18 @@ impl Visit for Report {
 }
 
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<(Vec<Report>, BTreeMap<u64, String>)>>);
+struct Listener(Arc<Mutex<Heard>>);
+
+#[derive(Default)]
+struct Heard {
+    reports: Vec<Report>,
+    /// By their numbers, spans that are open or were.
+    verbs: BTreeMap<u64, String>,
+}
 
 impl Listener {
     fn hear(&self, report: Report) {
-        self.0.lock().unwrap().0.push(report);
+        self.0.lock().unwrap().reports.push(report);
     }
 }
 
@@ -61,14 +68,14 @@ impl<S: Subscriber> Layer<S> for Listener {
             within: None,
         };
         attributes.record(&mut report);
-        self.0.lock().unwrap().1.insert(id.into_u64(), report.field("verb").to_owned());
+        self.0.lock().unwrap().verbs.insert(id.into_u64(), report.field("verb").to_owned());
         self.hear(report);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let span = context.current_span().id().map(Id::into_u64);
-        let within = span.and_then(|id| self.0.lock().unwrap().1.get(&id).cloned());
+        let within = span.and_then(|id| self.0.lock().unwrap().verbs.get(&id).cloned());
         let mut report = Report {
             is_span: false,
             level: *metadata.level(),
@@ -107,7 +114,7 @@ impl Watch {
     }
 
     pub(crate) fn reports(&self) -> Vec<Report> {
-        self.listener.0.lock().unwrap().0.clone()
+        self.listener.0.lock().unwrap().reports.clone()
     }
 
     pub(crate) fn events(&self) -> Vec<Report> {
