@@ -10,6 +10,7 @@ use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::isolation::{Failure, Isolation, Scope, transaction};
 use crate::models::RefreshToken;
+use crate::observe::locking;
 use crate::outcome::{Refusal, Rotation};
 use crate::rotation::{self, clock_timestamp, dead_at};
 use crate::schema::refresh_tokens;
@@ -236,7 +237,7 @@ impl<'a> Batch<'a> {
         let made: Vec<RefreshToken> = match scope {
             Scope::Own => Prepared(RotateMany::new(lock.skip_locked(), &requests)).load(conn)?,
             // The order in which revocations lock.
-            Scope::Host => Prepared(RotateMany::new(lock.order(in_order), &requests)).load(conn)?,
+            Scope::Host => locking("token", || Prepared(RotateMany::new(lock.order(in_order), &requests)).load(conn))?,
         };
         let mut indices: HashMap<Uuid, usize> =
             wave.iter().map(|index| (self.requests[*index].successor.id, *index)).collect();

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::isolation::read_committed_step;
+use crate::observe::locking;
 use crate::rotation::clock_timestamp;
 
 diesel::table! {
@@ -71,7 +72,7 @@ fn gate_of(user_id: Uuid) -> i16 {
 /// them, so that a stream of logins would keep a revocation out.
 pub(crate) fn pass(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
     let gate = gates::refresh_token_gates.find(gate_of(user_id)).select(gates::gate);
-    match gate.for_no_key_update().first::<i16>(conn).optional()? {
+    match locking("gate", || gate.for_no_key_update().first::<i16>(conn).optional())? {
         Some(_) => Ok(()),
         None => Err(gates_missing()),
     }
@@ -102,7 +103,7 @@ pub(crate) fn shut(conn: &mut PgConnection, user_id: Uuid) -> Result<()> {
 /// Shuts every gate, in their order, and holds them all until the end of the transaction.
 pub(crate) fn shut_all(conn: &mut PgConnection) -> Result<()> {
     let all = gates::refresh_token_gates.order(gates::gate).select(gates::gate);
-    let locked: Vec<i16> = all.for_no_key_update().load(conn)?;
+    let locked: Vec<i16> = locking("gate", || all.for_no_key_update().load(conn))?;
     if locked.len() < GATES {
         return Err(gates_missing());
     }
@@ -132,7 +133,7 @@ pub(crate) fn shut_one_by_one(conn: &mut PgConnection) -> Result<()> {
 
 fn shut_these(conn: &mut PgConnection, which: &[i16]) -> QueryResult<usize> {
     let which = gates::refresh_token_gates.filter(gates::gate.eq_any(which));
-    diesel::update(which).set(gates::shut.eq(gates::shut + 1)).execute(conn)
+    locking("gate", || diesel::update(which).set(gates::shut.eq(gates::shut + 1)).execute(conn))
 }
 
 fn gates_missing() -> Error {

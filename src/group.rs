@@ -11,6 +11,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use crate::batch::{self, RotationRequest};
 use crate::binding::Binding;
 use crate::error::{Error, Result, Wait};
+use crate::observe::{self, Ids, observed};
 use crate::outcome::Rotation;
 use crate::pool::{Connection, RefreshTokenStore};
 use crate::redemption::{self, Durability, OnReuse, Redemption};
@@ -119,6 +120,10 @@ impl GroupRotator {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn rotate(&self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
+        observed("group_rotate", Ids::bound(binding), || self.submit(presented, successor, binding))
+    }
+
+    fn submit(&self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
         successor.check()?;
         binding.check()?;
         let request = RotationRequest::new(presented.clone(), successor.clone()).binding(binding);
@@ -160,8 +165,10 @@ impl GroupRotator {
         binding: Binding,
         on_reuse: OnReuse,
     ) -> Result<Redemption> {
-        let rotation = self.rotate(presented, successor, binding)?;
-        redemption::answer_reuse(rotation, Durability::Committed, |token| self.store.respond(token, on_reuse))
+        observed("group_redeem", Ids::bound(binding), || {
+            let rotation = self.submit(presented, successor, binding)?;
+            redemption::answer_reuse(rotation, Durability::Committed, |token| self.store.respond(token, on_reuse))
+        })
     }
 
     /// Turns away whoever comes from now on with [`Error::ShutDown`], and returns when everybody who came before
@@ -247,11 +254,13 @@ impl GroupRotator {
             return self.carry(lead, conn, request, others);
         }
         let RotationRequest { presented, successor, binding } = &request;
+        observe::batch(1);
         let outcome = self.store.retrying_on(&mut conn, |tokens| {
+            let conn = tokens.connection();
             if lead.is_alone() {
-                return tokens.rotate(presented, successor, *binding).map(Some);
+                return rotation::rotate(conn, presented, successor, *binding).map(|(rotation, _)| Some(rotation));
             }
-            rotation::rotate_without_waiting(tokens.connection(), presented, successor, *binding)
+            rotation::rotate_without_waiting(conn, presented, successor, *binding)
         });
         lead.keep(conn);
         if let Some(rotation) = outcome? {
@@ -272,6 +281,7 @@ impl GroupRotator {
         let (others, callers): (Vec<_>, Vec<_>) =
             others.into_iter().map(|ticket| (ticket.request, ticket.caller)).unzip();
         let requests: Vec<_> = iter::once(own).chain(others).collect();
+        observe::batch(requests.len());
         let answers =
             self.store.retrying_on(&mut conn, |tokens| batch::rotate_together(tokens.connection(), &requests));
         lead.keep(conn);

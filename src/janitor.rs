@@ -9,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::observe::{Ids, observed};
 use crate::pool::RefreshTokenStore;
 use crate::retention::{self, CleanupCursor, CleanupReport, Disposal, Mode, RetentionPolicy, Watch};
 
@@ -299,7 +300,9 @@ impl Worker {
             budget = budget.after(place);
         }
         let mut watch = Progress(&self.shared);
-        self.store.with(|tokens| retention::sweep(tokens.connection(), &self.policy, &budget, Mode::Take, &mut watch))
+        observed("janitor_run", Ids::NONE, || {
+            retention::sweep(&mut *self.store.take()?, &self.policy, &budget, Mode::Take, &mut watch)
+        })
     }
 
     /// Where only the archive's partitions could not be made, the run was well: there may be enough of them.

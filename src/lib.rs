@@ -14,6 +14,11 @@ mod janitor;
 mod login;
 mod migrations;
 mod models;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub mod observe;
+#[cfg(not(any(feature = "metrics", feature = "tracing")))]
+#[path = "observe/off.rs"]
+mod observe;
 mod outcome;
 #[cfg(feature = "secrets")]
 mod pepper;
@@ -54,6 +59,10 @@ mod transaction;
 #[cfg(doc)]
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod _architecture {}
+
+#[cfg(doc)]
+#[doc = include_str!("../RUNBOOK.md")]
+pub mod _runbook {}
 
 pub use batch::RotationRequest;
 pub use binding::Binding;

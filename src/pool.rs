@@ -13,6 +13,7 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool
 
 use crate::error::{Error, Result};
 use crate::models::RefreshToken;
+use crate::observe::{not_begun, waiting_for_pool};
 use crate::redemption::{self, BreachResponse, OnReuse};
 use crate::repository::RefreshTokenRepository;
 use crate::retry::{self, CONFLICT_RETRIES};
@@ -174,7 +175,16 @@ impl RefreshTokenStore {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn with<T>(&self, work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T>) -> Result<T> {
-        let mut conn = self.take()?;
+        self.with_as("with", work)
+    }
+
+    /// [`with`](Self::with) for a verb, under whose name it is counted if no connection is had.
+    pub(crate) fn with_as<T>(
+        &self,
+        verb: &'static str,
+        work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut conn = self.take_for(verb)?;
         work(&mut RefreshTokenRepository::with_reason(&mut conn, self.reason))
     }
 
@@ -202,6 +212,15 @@ impl RefreshTokenStore {
         self.retrying_on(&mut self.take()?, work)
     }
 
+    /// [`retrying`](Self::retrying) for a verb, under whose name it is counted if no connection is had.
+    fn retrying_as<T>(
+        &self,
+        verb: &'static str,
+        work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.retrying_on(&mut self.take_for(verb)?, work)
+    }
+
     /// Makes a call again, from its start, whose transaction the server rolled back in favour of another one.
     pub(crate) fn retrying_on<T>(
         &self,
@@ -213,7 +232,11 @@ impl RefreshTokenStore {
     }
 
     pub(crate) fn take(&self) -> Result<Connection> {
-        self.pool.get().map_err(|error| self.not_had(&error))
+        waiting_for_pool(|| self.pool.get()).map_err(|error| self.not_had(&error))
+    }
+
+    fn take_for(&self, verb: &'static str) -> Result<Connection> {
+        self.take().inspect_err(|error| not_begun(verb, error))
     }
 
     /// The breach response to a token whose reuse was seen elsewhere.
@@ -254,7 +277,7 @@ impl RefreshTokenStore {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn transaction<T>(&self, mut work: impl FnMut(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
-        self.retrying(|tokens| tokens.transaction(&mut work))
+        self.retrying_as("transaction", |tokens| tokens.transaction(&mut work))
     }
 
     /// [`RefreshTokenRepository::transaction_with`] on a pooled connection.
@@ -282,7 +305,7 @@ impl RefreshTokenStore {
     where
         E: From<Error>,
     {
-        let mut conn = self.take()?;
+        let mut conn = self.take_for("transaction_with")?;
         RefreshTokenRepository::with_reason(&mut conn, self.reason).transaction_with(work)
     }
 }

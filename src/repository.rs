@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::issuance;
 use crate::login::NewRefreshToken;
 use crate::models::RefreshToken;
+use crate::observe::{Ids, observed};
 use crate::revoked_reason::RevokedReason;
 use crate::rotation;
 use crate::rotation::has_not_expired;
@@ -150,7 +151,9 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn create(&mut self, new: &NewRefreshToken) -> Result<RefreshToken> {
-        issuance::create(self.conn, new)
+        observed("create", Ids::user(new.user_id).and(Ids::org(new.active_org_id)).and(Ids::token(new.id)), || {
+            issuance::create(self.conn, new)
+        })
     }
 
     /// The database's clock (UTC), by which everything is judged.
@@ -173,7 +176,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn now(&mut self) -> Result<DateTime<Utc>> {
-        Ok(rotation::now(self.conn)?)
+        observed("now", Ids::NONE, || Ok(rotation::now(self.conn)?))
     }
 
     /// Finds a token by its hash, also a rotated, revoked or expired one: for audits.
@@ -195,7 +198,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_by_hash(&mut self, hash: &TokenHash) -> Result<Option<RefreshToken>> {
-        Ok(rotation::find(self.conn, hash)?)
+        observed("get_by_hash", Ids::NONE, || Ok(rotation::find(self.conn, hash)?))
     }
 
     /// Finds a token by its hash if it is valid now: not rotated, revoked or expired, and bound as asked.
@@ -221,16 +224,18 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_valid_by_hash(&mut self, hash: &TokenHash, binding: Binding) -> Result<Option<RefreshToken>> {
-        binding.check()?;
-        let found = refresh_tokens::table
-            .filter(refresh_tokens::token_hash.eq(hash))
-            .filter(refresh_tokens::revoked_at.is_null())
-            .filter(refresh_tokens::rotated_to.is_null())
-            .filter(has_not_expired())
-            .select(RefreshToken::as_select())
-            .first(self.conn)
-            .optional()?;
-        Ok(found.filter(|token| binding.matches(token)))
+        observed("get_valid_by_hash", Ids::bound(binding), || {
+            binding.check()?;
+            let found = refresh_tokens::table
+                .filter(refresh_tokens::token_hash.eq(hash))
+                .filter(refresh_tokens::revoked_at.is_null())
+                .filter(refresh_tokens::rotated_to.is_null())
+                .filter(has_not_expired())
+                .select(RefreshToken::as_select())
+                .first(self.conn)
+                .optional()?;
+            Ok(found.filter(|token| binding.matches(token)))
+        })
     }
 
     /// Finds a token by its hash if it has been rotated, which means that presenting it now is reuse.
@@ -257,13 +262,15 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn check_token_reuse(&mut self, hash: &TokenHash) -> Result<Option<RefreshToken>> {
-        let found = refresh_tokens::table
-            .filter(refresh_tokens::token_hash.eq(hash))
-            .filter(refresh_tokens::rotated_to.is_not_null())
-            .select(RefreshToken::as_select())
-            .first(self.conn)
-            .optional()?;
-        Ok(found)
+        observed("check_token_reuse", Ids::NONE, || {
+            let found = refresh_tokens::table
+                .filter(refresh_tokens::token_hash.eq(hash))
+                .filter(refresh_tokens::rotated_to.is_not_null())
+                .select(RefreshToken::as_select())
+                .first(self.conn)
+                .optional()?;
+            Ok(found)
+        })
     }
 }
 

@@ -247,9 +247,8 @@ fn count(rows: i64) -> u64 {
 }
 
 /// The reference's verb: whatever expired more than so many days ago goes.
-pub(crate) fn cleanup_expired(conn: &mut PgConnection, older_than_days: i32) -> Result<usize> {
+pub(crate) fn cleanup_expired(conn: &mut PgConnection, older_than_days: i32) -> Result<CleanupReport> {
     let policy = RetentionPolicy::expired_days(older_than_days);
     let mut watch = Callback(|_: &CleanupReport| ControlFlow::Continue(()));
-    let report = sweep(conn, &policy, &CleanupBudget::default(), Mode::Take, &mut watch)?;
-    Ok(usize::try_from(report.tokens()).unwrap_or(usize::MAX))
+    sweep(conn, &policy, &CleanupBudget::default(), Mode::Take, &mut watch)
 }

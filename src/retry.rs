@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::observe::made_again;
 
 /// Two transactions that met once seldom meet again; more is for a host whose default is SERIALIZABLE.
 pub(crate) const CONFLICT_RETRIES: u32 = 3;
@@ -11,7 +12,10 @@ pub(crate) const CONFLICT_RETRIES: u32 = 3;
 pub(crate) fn on_conflict<T>(retries: u32, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     for retry in 0..retries {
         match work() {
-            Err(Error::Conflict) => pause_before(retry),
+            Err(Error::Conflict) => {
+                made_again();
+                pause_before(retry);
+            }
             outcome => return outcome,
         }
     }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
 use crate::isolation::read_committed;
+use crate::observe::locking;
 use crate::receipt::Receipt;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
@@ -124,7 +125,7 @@ pub(crate) fn end_session_passes(
 ) -> Result<Receipt> {
     let mut statement = || Prepared(EndSession { session_id, any_token, reason }).get_result::<Pass>(conn);
     for _ in 0..MAX_PASSES {
-        let pass = statement()?;
+        let pass = locking("rows", &mut statement)?;
         // Holding the newest row unspent, it has no successor, and will have none: nothing is left to be seen.
         if pass.tokens > 0 || pass.seen == 0 {
             return Ok(Receipt { tokens: count(pass.tokens), sessions: pass.sessions.len(), live: count(pass.live) });
@@ -195,7 +196,7 @@ fn repeat_until_none_is_seen(mut pass: impl FnMut() -> QueryResult<Pass>) -> Res
     let mut receipt = Receipt::default();
     let mut sessions = HashSet::new();
     for _ in 0..MAX_PASSES {
-        let pass = pass()?;
+        let pass = locking("rows", &mut pass)?;
         receipt.tokens += count(pass.tokens);
         receipt.live += count(pass.live);
         sessions.extend(pass.sessions);

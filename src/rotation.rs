@@ -16,6 +16,7 @@ use crate::gate;
 use crate::input::InvalidInput;
 use crate::isolation::{Failure, Isolation, Scope, transaction};
 use crate::models::RefreshToken;
+use crate::observe::locking;
 use crate::outcome::{Refusal, Rotation};
 use crate::schema::refresh_tokens;
 use crate::statement::{Prepared, Rotate, RotateLocked};
@@ -122,7 +123,9 @@ fn at_once(
     ));
     let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
         let made = match locked {
-            Locked::IsWaitedFor => Prepared(Rotate::new(lock, successor, &binding)).get_result(conn),
+            Locked::IsWaitedFor => {
+                locking("token", || Prepared(Rotate::new(lock, successor, &binding)).get_result(conn))
+            }
             Locked::IsSkipped => Prepared(Rotate::new(lock.skip_locked(), successor, &binding)).get_result(conn),
         };
         match made.optional()? {
@@ -261,7 +264,8 @@ pub(crate) fn lock(
     presented: &TokenHash,
     binding: Binding,
 ) -> QueryResult<Result<RefreshToken, Refusal>> {
-    let live = live_for_update(presented).select(RefreshToken::as_select()).first(conn).optional()?;
+    let live = live_for_update(presented).select(RefreshToken::as_select());
+    let live = locking("token", || live.first(conn).optional())?;
     match live {
         Some(token) if binding.matches(&token) => Ok(Ok(token)),
         Some(token) => Ok(Err(Refusal::BindingMismatch(token))),

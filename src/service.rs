@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::input::{InvalidInput, MAX_EXPIRY};
 use crate::login::{NewRefreshToken, NewSession};
 use crate::models::RefreshToken;
+use crate::observe::{Ids, observed};
 use crate::pepper::Peppers;
 use crate::pool::RefreshTokenStore;
 use crate::repository::RefreshTokenRepository;
@@ -218,7 +219,7 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn refresh(&self, presented: &str, binding: Binding) -> Result<Refresh> {
-        self.exchange(presented, None, binding)
+        observed("refresh", Ids::bound(binding), || self.exchange(presented, None, binding))
     }
 
     /// [`refresh`](Self::refresh) into another organisation, which the successor then acts for.
@@ -251,7 +252,7 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn switch_org(&self, presented: &str, org_id: Uuid, binding: Binding) -> Result<Refresh> {
-        self.exchange(presented, Some(org_id), binding)
+        observed("switch_org", Ids::bound(binding), || self.exchange(presented, Some(org_id), binding))
     }
 
     fn exchange(&self, presented: &str, org_id: Option<Uuid>, binding: Binding) -> Result<Refresh> {
@@ -308,10 +309,11 @@ impl SessionService {
         presented: &str,
         binding: Binding,
     ) -> Result<Refresh> {
-        let outcome = match self.exchange_of(presented, None, binding)? {
-            Err(why) => Refresh::Unrecognised(why),
-            Ok(exchange) => exchange.run(tokens)?,
-        };
+        let outcome =
+            observed("refresh", Ids::bound(binding), || match self.exchange_of(presented, None, binding)? {
+                Err(why) => Ok(Refresh::Unrecognised(why)),
+                Ok(exchange) => exchange.run(tokens),
+            })?;
         self.counters.count(&outcome);
         Ok(outcome)
     }

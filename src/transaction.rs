@@ -11,6 +11,8 @@ use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::isolation::{self, Failure, Isolation};
 use crate::models::RefreshToken;
+use crate::observe::{Ids, observed};
+use crate::outcome::Refusal;
 use crate::repository::RefreshTokenRepository;
 use crate::revoked_reason::RevokedReason;
 use crate::rotation::{self, Entry};
@@ -125,25 +127,43 @@ impl TokenTransaction<'_> {
         presented: &TokenHash,
         binding: Binding,
     ) -> Result<Option<LockedToken<'_>>> {
-        binding.check()?;
         let conn = self.tokens.connection();
-        // A savepoint, to give the lock back: PostgreSQL keeps it on a row that no longer qualifies after the wait.
-        let locked = isolation::transaction(conn, Isolation::Inherited, |conn, _| {
-            let Ok(token) = rotation::lock(conn, presented, binding)? else { return Err(NotValid::Refused) };
-            let judged_at = rotation::now(conn)?;
-            if token.ends_at() <= judged_at { Err(NotValid::Refused) } else { Ok((token, judged_at)) }
-        });
-        match locked.map_err(Failure::into_error) {
-            Ok((token, judged_at)) => Ok(Some(LockedToken { conn, token, judged_at })),
-            Err(NotValid::Refused) => Ok(None),
-            Err(NotValid::Failed(error)) => Err(error),
+        observed("get_valid_for_rotation", Ids::bound(binding), || lock(conn, presented, binding)).map(Result::ok)
+    }
+}
+
+fn lock<'tx>(
+    conn: &'tx mut PgConnection,
+    presented: &TokenHash,
+    binding: Binding,
+) -> Result<Result<LockedToken<'tx>, Refusal>> {
+    binding.check()?;
+    // A savepoint, to give the lock back: PostgreSQL keeps it on a row that no longer qualifies after the wait.
+    let locked = isolation::transaction(conn, Isolation::Inherited, |conn, _| {
+        let token = rotation::lock(conn, presented, binding)?.map_err(NotValid::refused)?;
+        let judged_at = rotation::now(conn)?;
+        if token.ends_at() <= judged_at {
+            Err(NotValid::refused(Refusal::Expired(token)))
+        } else {
+            Ok((token, judged_at))
         }
+    });
+    match locked.map_err(Failure::into_error) {
+        Ok((token, judged_at)) => Ok(Ok(LockedToken { conn, token, judged_at })),
+        Err(NotValid::Refused(refusal)) => Ok(Err(*refusal)),
+        Err(NotValid::Failed(error)) => Err(error),
     }
 }
 
 enum NotValid {
-    Refused,
+    Refused(Box<Refusal>),
     Failed(Error),
+}
+
+impl NotValid {
+    fn refused(why: Refusal) -> Self {
+        Self::Refused(Box::new(why))
+    }
 }
 
 impl<E: Into<Error>> From<E> for NotValid {
@@ -315,14 +335,16 @@ impl LockedToken<'_> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn rotate_to(self, successor: &Successor) -> Result<RefreshToken> {
-        successor.check()?;
-        match rotation::entry(self.conn, &self.token, successor)? {
-            Entry::Free => {}
-            Entry::Barred => return Err(Error::RevokedSinceLogin),
-            Entry::GateShut => return Err(Error::Conflict),
-        }
-        rotation::write_successor(self.conn, &self.token, successor, Some(self.judged_at))?
-            .ok_or(Error::LockedTokenSpent)
+        let Self { conn, token, judged_at } = self;
+        observed("rotate_to", Ids::from(&token), || {
+            successor.check()?;
+            match rotation::entry(conn, &token, successor)? {
+                Entry::Free => {}
+                Entry::Barred => return Err(Error::RevokedSinceLogin),
+                Entry::GateShut => return Err(Error::Conflict),
+            }
+            rotation::write_successor(conn, &token, successor, Some(judged_at))?.ok_or(Error::LockedTokenSpent)
+        })
     }
 }
 

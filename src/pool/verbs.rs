@@ -41,7 +41,7 @@ macro_rules! pooled_verbs {
                 /// # Ok::<(), refresh_tokens::Error>(())
                 /// ```
                 pub fn $verb(&self, $($arg: $type),*) -> Result<$returned> {
-                    self.$by(|tokens| tokens.$verb($($arg),*))
+                    self.$by(stringify!($verb), |tokens| tokens.$verb($($arg),*))
                 }
             )*
         }
@@ -49,7 +49,7 @@ macro_rules! pooled_verbs {
 }
 
 pooled_verbs! {
-    retrying:
+    retrying_as:
     create(new: &NewRefreshToken) -> RefreshToken,
         "let token = store.create(&new_token())?;";
     get_by_hash(hash: &TokenHash) -> Option<RefreshToken>,
@@ -123,7 +123,7 @@ impl RefreshTokenStore {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn rotate_many(&self, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
-        let mut outcomes = self.retrying(|tokens| tokens.rotate_many(requests))?;
+        let mut outcomes = self.retrying_as("rotate_many", |tokens| tokens.rotate_many(requests))?;
         for (request, outcome) in requests.iter().zip(&mut outcomes) {
             if *outcome == Err(Error::Conflict) {
                 *outcome = self.rotate(&request.presented, &request.successor, request.binding);
@@ -136,7 +136,7 @@ impl RefreshTokenStore {
 // These go step by step, each a transaction: run again as a whole, they would forget what they had done. They make each
 // step again by themselves.
 pooled_verbs! {
-    with:
+    with_as:
     revoke_all_for_org(org_id: Uuid) -> Receipt,
         "assert_eq!(store.revoke_all_for_org(token.active_org_id)?.live, 1);";
     revoke_all_for_everyone() -> Receipt,

@@ -3,6 +3,7 @@
 use crate::batch::{self, RotationRequest};
 use crate::binding::Binding;
 use crate::error::{Error, Result};
+use crate::observe::{Ids, observed, observed_transaction};
 use crate::outcome::Rotation;
 use crate::redemption::{self, OnReuse, Redemption};
 use crate::repository::RefreshTokenRepository;
@@ -71,7 +72,9 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
-        rotation::rotate(self.conn, presented, successor, binding).map(|(rotation, _)| rotation)
+        observed("rotate", Ids::bound(binding), || {
+            rotation::rotate(self.conn, presented, successor, binding).map(|(rotation, _)| rotation)
+        })
     }
 
     /// Rotates many tokens in one transaction: each request has the outcome that [`rotate`](Self::rotate) would give it.
@@ -123,7 +126,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn rotate_many(&mut self, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
-        batch::rotate_many(self.conn, requests)
+        observed("rotate_many", Ids::NONE, || batch::rotate_many(self.conn, requests))
     }
 
     /// The whole exchange: [`rotate`](Self::rotate), and where the token was reused, the breach response.
@@ -173,7 +176,9 @@ impl RefreshTokenRepository<'_> {
         binding: Binding,
         on_reuse: OnReuse,
     ) -> Result<Redemption> {
-        redemption::redeem(self.conn, presented, successor, binding, on_reuse, self.reason)
+        observed("redeem", Ids::bound(binding), || {
+            redemption::redeem(self.conn, presented, successor, binding, on_reuse, self.reason)
+        })
     }
 
     /// Runs a closure in a transaction, so that a rotation and the host's own writes stand or fall together.
@@ -213,7 +218,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
-        self.transaction_with(work)
+        observed_transaction("transaction", |error| Some(error), || transaction::run(self.conn, self.reason, work))
     }
 
     /// [`transaction`](Self::transaction) with an error type of the host's own.
@@ -260,6 +265,6 @@ impl RefreshTokenRepository<'_> {
     where
         E: From<Error>,
     {
-        transaction::run(self.conn, self.reason, work)
+        observed_transaction("transaction_with", |_: &E| None, || transaction::run(self.conn, self.reason, work))
     }
 }

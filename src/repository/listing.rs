@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::input::not_nil;
 use crate::models::RefreshToken;
+use crate::observe::{Ids, observed};
 use crate::repository::RefreshTokenRepository;
 use crate::rotation::has_not_expired;
 use crate::schema::refresh_tokens;
@@ -31,16 +32,18 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_active_tokens_for_user(&mut self, user_id: Uuid) -> Result<Vec<RefreshToken>> {
-        not_nil("user_id", user_id)?;
-        let active = refresh_tokens::table
-            .filter(refresh_tokens::user_id.eq(user_id))
-            .filter(refresh_tokens::revoked_at.is_null())
-            .filter(refresh_tokens::rotated_to.is_null())
-            .filter(has_not_expired())
-            .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
-            .select(RefreshToken::as_select())
-            .load(self.conn)?;
-        Ok(active)
+        observed("get_active_tokens_for_user", Ids::user(user_id), || {
+            not_nil("user_id", user_id)?;
+            let active = refresh_tokens::table
+                .filter(refresh_tokens::user_id.eq(user_id))
+                .filter(refresh_tokens::revoked_at.is_null())
+                .filter(refresh_tokens::rotated_to.is_null())
+                .filter(has_not_expired())
+                .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
+                .select(RefreshToken::as_select())
+                .load(self.conn)?;
+            Ok(active)
+        })
     }
 
     /// Lists the sessions of a user, newest first, page by page: for the page where a user sees their devices, or an audit.
@@ -74,6 +77,6 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn list_sessions(&mut self, query: &SessionQuery) -> Result<SessionPage> {
-        sessions::list(self.conn, query)
+        observed("list_sessions", Ids::user(query.user_id), || sessions::list(self.conn, query))
     }
 }

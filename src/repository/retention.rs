@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, Utc};
 
 use crate::error::Result;
+use crate::observe::{Ids, observed};
 use crate::repository::RefreshTokenRepository;
 use crate::retention::{
     self, ArchivePartition, Callback, CleanupBudget, CleanupReport, Mode, RetentionBacklog, RetentionPolicy,
@@ -41,7 +42,8 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn cleanup_expired(&mut self, older_than_days: i32) -> Result<usize> {
-        retention::cleanup_expired(self.conn, older_than_days)
+        let report = observed("cleanup_expired", Ids::NONE, || retention::cleanup_expired(self.conn, older_than_days))?;
+        Ok(usize::try_from(report.tokens()).unwrap_or(usize::MAX))
     }
 
     /// Deletes or archives what a policy says is due, within a budget.
@@ -125,7 +127,8 @@ impl RefreshTokenRepository<'_> {
         budget: &CleanupBudget,
         progress: impl FnMut(&CleanupReport) -> ControlFlow<()>,
     ) -> Result<CleanupReport> {
-        retention::sweep(self.conn, policy, budget, Mode::Take, &mut Callback(progress))
+        let mut watch = Callback(progress);
+        observed("cleanup", Ids::NONE, || retention::sweep(self.conn, policy, budget, Mode::Take, &mut watch))
     }
 
     /// Counts what [`cleanup`](Self::cleanup) would delete or archive, and changes nothing: a dry run.
@@ -154,8 +157,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn preview_cleanup(&mut self, policy: &RetentionPolicy, budget: &CleanupBudget) -> Result<CleanupReport> {
-        let mut watch = Callback(|_: &CleanupReport| ControlFlow::Continue(()));
-        retention::sweep(self.conn, policy, budget, Mode::Preview, &mut watch)
+        observed("preview_cleanup", Ids::NONE, || {
+            let mut watch = Callback(|_: &CleanupReport| ControlFlow::Continue(()));
+            retention::sweep(self.conn, policy, budget, Mode::Preview, &mut watch)
+        })
     }
 
     /// What clean-up by a policy has before it, at a glance: counts that are bounded, and estimates.
@@ -177,7 +182,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn retention_backlog(&mut self, policy: &RetentionPolicy) -> Result<RetentionBacklog> {
-        retention::backlog(self.conn, policy)
+        observed("retention_backlog", Ids::NONE, || retention::backlog(self.conn, policy))
     }
 
     /// Makes the archive's partitions of this month and so many after it; the names of those that were missing.
@@ -205,7 +210,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn prepare_archive(&mut self, months_ahead: u32) -> Result<Vec<String>> {
-        retention::prepare(self.conn, months_ahead)
+        observed("prepare_archive", Ids::NONE, || retention::prepare(self.conn, months_ahead))
     }
 
     /// The archive's partitions, oldest first.
@@ -226,7 +231,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn archive_partitions(&mut self) -> Result<Vec<ArchivePartition>> {
-        retention::partitions(self.conn)
+        observed("archive_partitions", Ids::NONE, || retention::partitions(self.conn))
     }
 
     /// Drops the archive's partitions that end by an instant, **and every row in them**; what they were.
@@ -259,6 +264,6 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn drop_archived_before(&mut self, instant: DateTime<Utc>) -> Result<Vec<ArchivePartition>> {
-        retention::drop_before(self.conn, instant)
+        observed("drop_archived_before", Ids::NONE, || retention::drop_before(self.conn, instant))
     }
 }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::input::not_nil;
+use crate::observe::{Ids, observed};
 use crate::receipt::{Receipt, TokenRevocation};
 use crate::repository::RefreshTokenRepository;
 use crate::revocation::{OfUser, one, revoke_chain, revoke_user, wide};
@@ -44,8 +45,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_token_chain(&mut self, token_id: Uuid) -> Result<Receipt> {
-        not_nil("token_id", token_id)?;
-        revoke_chain(self.conn, token_id, self.reason_or(RevokedReason::ChainRevoked))
+        observed("revoke_token_chain", Ids::token(token_id), || {
+            not_nil("token_id", token_id)?;
+            revoke_chain(self.conn, token_id, self.reason_or(RevokedReason::ChainRevoked))
+        })
     }
 
     /// Revokes one token by its id.
@@ -78,8 +81,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke(&mut self, token_id: Uuid) -> Result<TokenRevocation> {
-        not_nil("token_id", token_id)?;
-        one::by_id(self.conn, token_id, self.reason_or(RevokedReason::TokenRevoked))
+        observed("revoke", Ids::token(token_id), || {
+            not_nil("token_id", token_id)?;
+            one::by_id(self.conn, token_id, self.reason_or(RevokedReason::TokenRevoked))
+        })
     }
 
     /// Revokes one token by its hash.
@@ -107,7 +112,9 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_by_hash(&mut self, hash: &TokenHash) -> Result<TokenRevocation> {
-        one::by_hash(self.conn, hash, self.reason_or(RevokedReason::TokenRevoked))
+        observed("revoke_by_hash", Ids::NONE, || {
+            one::by_hash(self.conn, hash, self.reason_or(RevokedReason::TokenRevoked))
+        })
     }
 
     /// Revokes every token of a user: log out everywhere, password change, account compromise.
@@ -142,8 +149,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_user(&mut self, user_id: Uuid) -> Result<Receipt> {
-        not_nil("user_id", user_id)?;
-        revoke_user(self.conn, user_id, OfUser::All, self.reason_or(RevokedReason::UserRevoked))
+        observed("revoke_all_for_user", Ids::user(user_id), || {
+            not_nil("user_id", user_id)?;
+            revoke_user(self.conn, user_id, OfUser::All, self.reason_or(RevokedReason::UserRevoked))
+        })
     }
 
     /// Revokes every token of a user but the live one of a session: log out all other devices.
@@ -175,10 +184,12 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_user_except(&mut self, user_id: Uuid, keep_token_id: Uuid) -> Result<Receipt> {
-        not_nil("user_id", user_id)?;
-        not_nil("keep_token_id", keep_token_id)?;
-        let which = OfUser::Except(keep_token_id);
-        revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+        observed("revoke_all_for_user_except", Ids::user(user_id).and(Ids::token(keep_token_id)), || {
+            not_nil("user_id", user_id)?;
+            not_nil("keep_token_id", keep_token_id)?;
+            let which = OfUser::Except(keep_token_id);
+            revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+        })
     }
 
     /// Revokes every token of a user but those of one session: log out all other devices, by a session's id.
@@ -208,10 +219,12 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_user_except_session(&mut self, user_id: Uuid, session_id: Uuid) -> Result<Receipt> {
-        not_nil("user_id", user_id)?;
-        not_nil("session_id", session_id)?;
-        let which = OfUser::ExceptSession(session_id);
-        revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+        observed("revoke_all_for_user_except_session", Ids::user(user_id).and(Ids::session(session_id)), || {
+            not_nil("user_id", user_id)?;
+            not_nil("session_id", session_id)?;
+            let which = OfUser::ExceptSession(session_id);
+            revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+        })
     }
 
     /// Revokes every token that a user has for one organisation: a member leaves.
@@ -241,9 +254,11 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_user_in_org(&mut self, user_id: Uuid, org_id: Uuid) -> Result<Receipt> {
-        not_nil("user_id", user_id)?;
-        not_nil("org_id", org_id)?;
-        revoke_user(self.conn, user_id, OfUser::InOrg(org_id), self.reason_or(RevokedReason::MemberRevoked))
+        observed("revoke_all_for_user_in_org", Ids::user(user_id).and(Ids::org(org_id)), || {
+            not_nil("user_id", user_id)?;
+            not_nil("org_id", org_id)?;
+            revoke_user(self.conn, user_id, OfUser::InOrg(org_id), self.reason_or(RevokedReason::MemberRevoked))
+        })
     }
 
     /// Revokes every live token of an organisation: a tenant is closed.
@@ -282,8 +297,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_org(&mut self, org_id: Uuid) -> Result<Receipt> {
-        not_nil("org_id", org_id)?;
-        wide::revoke(self.conn, Some(org_id), self.reason_or(RevokedReason::OrgRevoked))
+        observed("revoke_all_for_org", Ids::org(org_id), || {
+            not_nil("org_id", org_id)?;
+            wide::revoke(self.conn, Some(org_id), self.reason_or(RevokedReason::OrgRevoked))
+        })
     }
 
     /// Revokes every live token there is: an incident.
@@ -313,6 +330,8 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_everyone(&mut self) -> Result<Receipt> {
-        wide::revoke(self.conn, None, self.reason_or(RevokedReason::EveryoneRevoked))
+        observed("revoke_all_for_everyone", Ids::NONE, || {
+            wide::revoke(self.conn, None, self.reason_or(RevokedReason::EveryoneRevoked))
+        })
     }
 }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::input::not_nil;
+use crate::observe::{Ids, observed};
 use crate::receipt::Receipt;
 use crate::repository::RefreshTokenRepository;
 use crate::revocation::{end_session, revoke_session, revoke_session_by_hash};
@@ -37,8 +38,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_session(&mut self, session_id: Uuid) -> Result<Receipt> {
-        not_nil("session_id", session_id)?;
-        revoke_session(self.conn, session_id, self.reason_or(RevokedReason::SessionRevoked))
+        observed("revoke_session", Ids::session(session_id), || {
+            not_nil("session_id", session_id)?;
+            revoke_session(self.conn, session_id, self.reason_or(RevokedReason::SessionRevoked))
+        })
     }
 
     /// Revokes the session that a presented token belongs to, whether it is the live one or an old one: log out.
@@ -68,7 +71,9 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
-        revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
+        observed("revoke_session_by_hash", Ids::NONE, || {
+            revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
+        })
     }
 
     /// Ends a session by its live token alone: [`revoke_session`](Self::revoke_session) at a cost that does not grow with the
@@ -104,8 +109,10 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_session(&mut self, session_id: Uuid) -> Result<Receipt> {
-        not_nil("session_id", session_id)?;
-        end_session(self.conn, Some(session_id), None, self.reason_or(RevokedReason::SessionRevoked))
+        observed("end_session", Ids::session(session_id), || {
+            not_nil("session_id", session_id)?;
+            end_session(self.conn, Some(session_id), None, self.reason_or(RevokedReason::SessionRevoked))
+        })
     }
 
     /// [`end_session`](Self::end_session) of the session that a presented token belongs to, whether it is the live one
@@ -134,6 +141,8 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
-        end_session(self.conn, None, Some(presented), self.reason_or(RevokedReason::SessionRevoked))
+        observed("end_session_by_hash", Ids::NONE, || {
+            end_session(self.conn, None, Some(presented), self.reason_or(RevokedReason::SessionRevoked))
+        })
     }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::isolation::{Failure, Isolation, Scope, sees_what_is_committed, transaction};
+use crate::observe::locking;
 use crate::receipt::TokenRevocation;
 use crate::revocation::Which;
 use crate::revoked_reason::RevokedReason;
@@ -26,15 +27,14 @@ fn revoke<'a>(
     reason: RevokedReason,
 ) -> Result<TokenRevocation> {
     let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
-        let revoked: Option<(Option<Uuid>, Uuid)> = diesel::update(refresh_tokens::table.filter(which()))
+        let revoked = diesel::update(refresh_tokens::table.filter(which()))
             .filter(refresh_tokens::revoked_at.is_null())
             .set((
                 refresh_tokens::revoked_at.eq(clock_timestamp().nullable()),
                 refresh_tokens::revoked_reason.eq(reason),
             ))
-            .returning((refresh_tokens::rotated_to, refresh_tokens::session_id))
-            .get_result(conn)
-            .optional()?;
+            .returning((refresh_tokens::rotated_to, refresh_tokens::session_id));
+        let revoked: Option<(Option<Uuid>, Uuid)> = locking("rows", || revoked.get_result(conn).optional())?;
         Ok(match revoked {
             Some((None, session_id)) => TokenRevocation::SessionEnded { session_id },
             Some((Some(_), session_id)) => TokenRevocation::SessionGoesOn { session_id },

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
 use crate::isolation::{Scope, read_committed_step};
+use crate::observe::locking;
 use crate::receipt::Receipt;
 use crate::revocation::{MAX_PASSES, count};
 use crate::revoked_reason::RevokedReason;
@@ -118,7 +119,7 @@ fn walk(
 fn wait_for(conn: &mut PgConnection, token_id: Uuid) -> Result<()> {
     read_committed_step(conn, |conn, _| {
         let token = refresh_tokens::table.find(token_id).select(refresh_tokens::id);
-        token.for_update().first::<Uuid>(conn).optional()?;
+        locking("rows", || token.for_update().first::<Uuid>(conn).optional())?;
         Ok(())
     })
 }

@@ -7,6 +7,7 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
 use crate::error::Result;
 use crate::instant::MaybeInstant;
+use crate::observe::{Ids, observed};
 use crate::pepper::hash_prefix;
 use crate::schema::refresh_tokens;
 use crate::service::SessionService;
@@ -61,8 +62,12 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn pepper_usage(&self) -> Result<Vec<PepperUsage>> {
-        self.store
-            .with(|tokens| self.peppers.all().map(|pepper| Ok(usage(tokens.connection(), pepper.id())?)).collect())
+        self.store.with_as("pepper_usage", |tokens| {
+            let conn = tokens.connection();
+            observed("pepper_usage", Ids::NONE, || {
+                self.peppers.all().map(|pepper| Ok(usage(conn, pepper.id())?)).collect()
+            })
+        })
     }
 }
 
