@@ -18,6 +18,7 @@ mod outcome;
 #[cfg(feature = "secrets")]
 mod pepper;
 mod pool;
+mod pooler;
 mod receipt;
 mod redemption;
 mod repository;
@@ -68,6 +69,7 @@ pub use outcome::{Refusal, Rotation};
 #[cfg(feature = "secrets")]
 pub use pepper::{InvalidPepper, Pepper, Peppers};
 pub use pool::{RefreshTokenStore, StoreConfig};
+pub use pooler::check_pooler;
 pub use receipt::{Receipt, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
 pub use repository::RefreshTokenRepository;

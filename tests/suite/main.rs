@@ -19,6 +19,7 @@ mod lost_answers;
 mod migrations;
 mod model;
 mod other_sessions;
+mod pgbouncer;
 mod plans;
 mod redeem;
 mod reference;

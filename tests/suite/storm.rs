@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use diesel::prelude::*;
 use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore, StoreConfig};
+use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore};
+use refresh_tokens_support::database::config;
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
@@ -145,7 +146,7 @@ fn report(seed: u64, tally: &Tally) {
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     let database = Database::migrated();
     // Without retries, so that a deadlock cannot hide.
-    let config = StoreConfig::default().max_connections(CONNECTIONS).conflict_retries(0);
+    let config = config().max_connections(CONNECTIONS).conflict_retries(0);
     let store = RefreshTokenStore::connect(database.url(), &config).expect("the database answers");
     let group = GroupRotator::new(store.clone(), &GroupConfig::default());
     let shared = Shared { store, group, clock: AtomicU64::new(1), known: Mutex::new(Known::default()) };

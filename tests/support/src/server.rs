@@ -102,7 +102,7 @@ wait "$server"
 rm -rf "$scratch"
 "#;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether data has to survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +258,7 @@ impl Server {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
-fn pause() {
+pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(10));
 }
 
@@ -271,7 +271,7 @@ impl Drop for Server {
 
 /// A fresh name in the temporary folder, or in `/tmp` where that one will not do: a socket's path has at most
 /// some 100 bytes and stands unquoted in a URL, and the server's account must be able to write there.
-fn scratch_folder(owner: Option<&Account>) -> PathBuf {
+pub(crate) fn scratch_folder(owner: Option<&Account>) -> PathBuf {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
     let has_mode = |path: &Path, mode| fs::metadata(path).is_ok_and(|found| found.mode() & mode == mode);
     let mut base = env::temp_dir();
@@ -315,7 +315,7 @@ fn check_reachable(folder: &Path, owner: &Account) -> Result<(), ServerError> {
     Err(ServerError::NotReachable(folder.to_owned(), owner.clone()))
 }
 
-fn run_as(command: &mut Command, owner: Option<&Account>) {
+pub(crate) fn run_as(command: &mut Command, owner: Option<&Account>) {
     if let Some(owner) = owner {
         command.uid(owner.uid).gid(owner.gid);
     }
@@ -330,7 +330,7 @@ pub struct Account {
 }
 
 /// `initdb` and `postgres` refuse to run as root: the account to run them as, if this is root.
-fn unprivileged() -> Option<Account> {
+pub(crate) fn unprivileged() -> Option<Account> {
     if id(&["-u"]) != Some(0) {
         return None;
     }
