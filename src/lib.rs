@@ -21,6 +21,8 @@ mod pool;
 mod pooler;
 mod receipt;
 mod redemption;
+mod replica;
+mod replication;
 mod repository;
 mod retention;
 mod reuse;
@@ -72,6 +74,8 @@ pub use pool::{RefreshTokenStore, StoreConfig};
 pub use pooler::check_pooler;
 pub use receipt::{Receipt, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
+pub use replica::{AsOf, ReplicaLookups};
+pub use replication::{DurabilityRisk, check_durability};
 pub use repository::RefreshTokenRepository;
 pub use retention::{
     ArchivePartition, CleanupBudget, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog, RetentionPolicy,

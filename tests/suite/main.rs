@@ -8,6 +8,7 @@ mod common;
 mod contention;
 mod cutoffs;
 mod end_session;
+mod failover;
 mod flaws;
 mod grace;
 mod group;

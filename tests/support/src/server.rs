@@ -61,7 +61,8 @@ pub struct Server {
 /// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
 /// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
 /// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills the server
-/// and starts it again, which does not work before the last of the old one's processes has noticed.
+/// and, unless it is `kill`, starts it again, which does not work before the last of the old one's processes has noticed.
+/// A standby begins as a copy of the primary's data, as they were before its first start.
 const KEEPER: &str = r#"
 programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6
 shift 6
@@ -69,12 +70,17 @@ umask 077
 trap '' INT TERM HUP PIPE
 mkdir "$scratch" || exit 1
 fail() { cat "$scratch/log" >&2; rm -rf "$scratch"; exit 1; }
-if [ ! -e "$data/PG_VERSION" ]; then
+if [ -n "${PRIMARY-}" ]; then
+    cp -R "$PRIMARY/first" "$data" || fail
+    touch "$data/standby.signal"
+    echo "primary_conninfo = 'host=$PRIMARY port=5432 user=postgres'" >>"$data/postgresql.auto.conf"
+elif [ ! -e "$data/PG_VERSION" ]; then
     no_sync=
     [ "$sync" = on ] || no_sync=--no-sync
     "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C $no_sync \
         >"$scratch/log" 2>&1 </dev/null || fail
 fi
+[ -z "${HAS_STANDBY-}" ] || cp -R "$data" "$scratch/first" || fail
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null || break
     sleep 1
@@ -88,9 +94,10 @@ start() {
 }
 start "$@"
 is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q '^ready' "$data/postmaster.pid"; }
-while read -r _; do
+while read -r order; do
     kill -KILL "$server"
     wait "$server"
+    [ "$order" != kill ] || continue
     start "$@"
     until is_ready; do
         sleep 0.1
@@ -115,6 +122,14 @@ pub enum Durability {
     None,
 }
 
+/// A server's part among others.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Alone,
+    Primary,
+    StandbyOf(&'a Server),
+}
+
 impl Server {
     /// Starts a server on a temporary folder, which is removed afterwards.
     ///
@@ -135,7 +150,25 @@ impl Server {
         let scratch = scratch_folder(owner.as_ref());
         let data = scratch.join("data");
         // QUIT: nobody needs a last checkpoint of data that is removed.
-        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings)
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, Part::Alone)
+    }
+
+    /// Two servers that keep all that they acknowledge when their processes are killed: a primary with these settings,
+    /// and its hot standby. The primary's `pg_stat_replication` calls it `walreceiver`.
+    ///
+    /// # Errors
+    ///
+    /// As [`temporary`](Self::temporary).
+    pub fn with_standby(settings: &[&str]) -> Result<(Self, Self), ServerError> {
+        let owner = unprivileged();
+        let start = |settings: &[&str], part: Part<'_>| {
+            let scratch = scratch_folder(owner.as_ref());
+            let data = scratch.join("data");
+            Self::start(scratch, data, owner.as_ref(), Durability::Process, "QUIT", settings, part)
+        };
+        let primary = start(&[&["wal_keep_size=1GB"], settings].concat(), Part::Primary)?;
+        let standby = start(&["wal_retrieve_retry_interval=100ms"], Part::StandbyOf(&primary))?;
+        Ok((primary, standby))
     }
 
     /// Starts a server on a given folder, which is made if it is not there and stays afterwards.
@@ -156,7 +189,7 @@ impl Server {
             make_for(&data, owner.as_ref()).map_err(|error| ServerError::Io(folder, error))?;
         }
         let scratch = scratch_folder(owner.as_ref());
-        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[])
+        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[], Part::Alone)
     }
 
     fn start(
@@ -166,6 +199,7 @@ impl Server {
         durability: Durability,
         stop: &str,
         settings: &[&str],
+        part: Part<'_>,
     ) -> Result<Self, ServerError> {
         let programs = binaries::find().ok_or(ServerError::NoBinaries)?;
         let (sync, commit) = match durability {
@@ -185,6 +219,11 @@ impl Server {
             .stderr(Stdio::piped())
             .current_dir("/")
             .process_group(0); // out of reach of Ctrl-C, which ends the parent, which ends it
+        match part {
+            Part::Alone => &mut shell,
+            Part::Primary => shell.env("HAS_STANDBY", "1"),
+            Part::StandbyOf(primary) => shell.env("PRIMARY", &primary.scratch),
+        };
         run_as(&mut shell, owner);
         let keeper = shell.spawn().map_err(|error| ServerError::Io("sh".into(), error))?;
         let mut server = Self { scratch, data, keeper };
@@ -220,6 +259,20 @@ impl Server {
             && lines.get(7).is_some_and(|state| state.trim() == "ready")
     }
 
+    /// Kills the server by SIGKILL for good, as the loss of its machine would.
+    ///
+    /// # Errors
+    ///
+    /// Where its keeper is gone.
+    pub fn kill(&mut self) -> Result<(), ServerError> {
+        self.order(b"kill\n")
+    }
+
+    fn order(&mut self, line: &[u8]) -> Result<(), ServerError> {
+        let order = self.keeper.stdin.as_mut().map(|keeper| keeper.write_all(line));
+        order.unwrap_or(Ok(())).map_err(|error| ServerError::Io("the keeper".into(), error))
+    }
+
     /// Kills the server by SIGKILL, as a crash would, and returns when it has recovered.
     ///
     /// # Errors
@@ -227,8 +280,7 @@ impl Server {
     /// Where it does not start again.
     pub fn crash(&mut self) -> Result<(), ServerError> {
         let before = self.status_lines();
-        let order = self.keeper.stdin.as_mut().map(|keeper| keeper.write_all(b"crash\n"));
-        order.unwrap_or(Ok(())).map_err(|error| ServerError::Io("the keeper".into(), error))?;
+        self.order(b"crash\n")?;
         let started = Instant::now();
         // The file of the old one stays until the new one writes its own, with another process in its first line.
         while self.status_lines().first() == before.first() || !self.is_ready() {
