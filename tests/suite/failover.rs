@@ -9,11 +9,11 @@ use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, DurabilityRisk, Error, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, ReplicaLookups,
-    Rotation, SessionQuery, StoreConfig, Successor, TokenHash, check_durability,
+    Rotation, SessionQuery, StoreConfig, TokenHash, check_durability,
 };
 use refresh_tokens_support::database::{connect, with_parameters};
 use refresh_tokens_support::doc::{new_token, successor};
@@ -56,6 +56,14 @@ impl Fleet {
     fn on_standby(&self) -> PgConnection {
         let options = format!("options=-csearch_path%3D{}", self.database.schema());
         connect(&with_parameters(&self.standby.url(), &options))
+    }
+
+    /// The standby has all that is committed on the primary.
+    fn await_replay(&self) {
+        let lsn = diesel::dsl::sql::<Text>("SELECT pg_current_wal_flush_lsn()::text");
+        let lsn: String = lsn.get_result(&mut self.database.connect()).unwrap();
+        let replayed = format!("(SELECT WHERE pg_last_wal_replay_lsn() >= '{lsn}') AS replayed");
+        await_count(&mut self.on_standby(), &replayed, 1);
     }
 
     /// The standby receives nothing from now on.
@@ -198,8 +206,7 @@ fn an_asynchronous_standby_that_is_behind_revives_spent_tokens() {
     for client in &mut clients {
         client.refresh(&store);
     }
-    let replayed = "pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()";
-    await_count(&mut fleet.database.connect(), replayed, 1);
+    fleet.await_replay();
     fleet.cut_replication();
     for client in &mut clients {
         client.refresh(&store);
@@ -223,29 +230,39 @@ fn an_asynchronous_standby_that_is_behind_revives_spent_tokens() {
 #[test]
 fn a_commit_waits_for_its_synchronous_standby_and_is_unknown_when_it_is_terminated() {
     let fleet = Fleet::start(&SYNCHRONOUS);
-    let config = StoreConfig::default().statement_timeout(Duration::from_millis(100)).max_connections(1);
+    let config = StoreConfig::default().statement_timeout(Duration::from_millis(500)).max_connections(1);
     let store = RefreshTokenStore::connect(&fleet.url(), &config).unwrap();
     let token = store.create(&new_token()).unwrap();
     let mut observer = fleet.database.connect();
     fleet.cut_replication();
-    let request: Successor = successor();
-    let (waiting, asked) = (store.clone(), (token.token_hash.clone(), request.clone()));
-    let rotation = thread::spawn(move || waiting.rotate(&asked.0, &asked.1, Binding::ANY));
+    let request = successor();
+    let send = || {
+        let (store, presented, request) = (store.clone(), token.token_hash.clone(), request.clone());
+        thread::spawn(move || store.rotate(&presented, &request, Binding::ANY))
+    };
+    let first = send();
     await_count(&mut observer, COMMITTING, 1);
-    sql_query("SELECT pg_sleep(0.5)").execute(&mut observer).unwrap(); // five times the statement's bound
+    sql_query("SELECT pg_sleep(1)").execute(&mut observer).unwrap(); // twice the statement's bound
     assert_eq!(count(&mut observer, COMMITTING), 1);
-    assert!(!rotation.is_finished());
+    assert!(!first.is_finished());
     observer.batch_execute(&format!("SELECT pg_terminate_backend(pid) FROM {COMMITTING}")).unwrap();
-    assert_eq!(rotation.join().unwrap(), Err(Error::ConnectionLost));
+    assert_eq!(first.join().unwrap(), Err(Error::ConnectionLost));
+    // It is committed here and nowhere else, so the same answer waits, too: a fail-over now would take it back.
+    let again = send();
+    await_count(&mut observer, COMMITTING, 1);
+    assert!(!again.is_finished());
     fleet.resume_replication();
-    let again = store.rotate(&token.token_hash, &request, Binding::ANY).unwrap();
-    assert!(matches!(again, Rotation::Repeated(_)), "{again:?}");
+    let again = again.join().unwrap();
+    assert!(matches!(again, Ok(Rotation::Repeated(_))), "{again:?}");
 }
 
 /// Each setting by itself: what is reported, and the connection for which it is.
 #[test]
 fn what_can_lose_an_acknowledged_change_is_reported() {
-    use DurabilityRisk::*;
+    use DurabilityRisk::{
+        CommitNotAwaited, FsyncOff, FullPageWritesOff, IsStandby, NoSynchronousStandby, StandbyMayNotHaveWritten,
+        StandbyNotAwaited, UnloggedTable,
+    };
     let fleet = Fleet::start(&["synchronous_standby_names=*", "fsync=on"]);
     let mut conn = fleet.database.connect();
     assert_eq!(check_durability(&mut conn), Ok(vec![]));
@@ -275,9 +292,8 @@ fn what_can_lose_an_acknowledged_change_is_reported() {
 fn a_replica_says_up_to_which_moment_it_knows() {
     let fleet = Fleet::start(&[]);
     let (mut primary, mut replica) = (fleet.database.connect(), fleet.on_standby());
-    let replayed = "pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()";
     let token = RefreshTokenRepository::new(&mut primary).create(&new_token()).unwrap();
-    await_count(&mut primary, replayed, 1);
+    fleet.await_replay();
     let query = SessionQuery::of_user(token.user_id);
     let look_up = |conn: &mut PgConnection| {
         let mut replica = ReplicaLookups::new(conn);
@@ -301,7 +317,7 @@ fn a_replica_says_up_to_which_moment_it_knows() {
     assert!(valid.if_younger_than(age).unwrap().is_some());
 
     replica.batch_execute("SELECT pg_wal_replay_resume()").unwrap();
-    await_count(&mut primary, replayed, 1);
+    fleet.await_replay();
     let (known, sessions, valid) = look_up(&mut replica);
     assert_eq!((known, sessions), (Some(revoked_at), 0));
     assert!(valid.complete_until().unwrap() >= revoked_at);

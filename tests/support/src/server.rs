@@ -154,7 +154,7 @@ impl Server {
     }
 
     /// Two servers that keep all that they acknowledge when their processes are killed: a primary with these settings,
-    /// and its hot standby. The primary's `pg_stat_replication` calls it `walreceiver`.
+    /// and its hot standby, which is asynchronous unless they say otherwise.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Server {
             let data = scratch.join("data");
             Self::start(scratch, data, owner.as_ref(), Durability::Process, "QUIT", settings, part)
         };
-        let primary = start(&[&["wal_keep_size=1GB"], settings].concat(), Part::Primary)?;
+        let primary = start(&[&["wal_keep_size=1GB"][..], settings].concat(), Part::Primary)?;
         let standby = start(&["wal_retrieve_retry_interval=100ms"], Part::StandbyOf(&primary))?;
         Ok((primary, standby))
     }
