@@ -60,6 +60,7 @@ pub fn check_durability(conn: &mut PgConnection) -> Result<Vec<DurabilityRisk>> 
 }
 
 #[derive(QueryableByName)]
+#[expect(clippy::struct_excessive_bools, reason = "a row of settings that have nothing to do with each other")]
 struct Settings {
     #[diesel(sql_type = Text)]
     synchronous_commit: String,

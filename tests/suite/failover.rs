@@ -324,7 +324,10 @@ fn a_replica_says_up_to_which_moment_it_knows() {
     assert_eq!(valid.whatever_its_age(), None);
     let refused = RefreshTokenRepository::new(&mut replica).revoke(token.id);
     assert!(matches!(refused, Err(Error::Database { .. })), "{refused:?}");
-    assert_eq!(ReplicaLookups::new(&mut primary).get_by_hash(&token.token_hash).unwrap().age(), Some(TimeDelta::zero()));
+    assert_eq!(
+        ReplicaLookups::new(&mut primary).get_by_hash(&token.token_hash).unwrap().age(),
+        Some(TimeDelta::zero())
+    );
 }
 
 #[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]
