@@ -1,4 +1,4 @@
-# Sourced by the scripts: makes sure of Rust, a C compiler and PostgreSQL's server programs.
+# Sourced by the scripts: makes sure of Rust, a C compiler, PostgreSQL's server programs and PgBouncer.
 # shellcheck shell=sh
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -92,4 +92,37 @@ prepare() {
         install_server >&2 </dev/null || say "That did not work."
     fi
     find_server || exit 1
+}
+
+# Debian starts it with the package; nobody has asked for that service.
+install_pgbouncer() {
+    if has apt-get; then
+        apt-cache show pgbouncer >/dev/null 2>&1 || apt_get update
+        apt_get install -y --no-install-recommends pgbouncer ||
+            { apt_get update && apt_get install -y --no-install-recommends pgbouncer; }
+        as_root systemctl --quiet disable --now pgbouncer >/dev/null 2>&1 || true
+    elif has dnf; then
+        as_root dnf install -y pgbouncer
+    elif has apk; then
+        as_root apk add pgbouncer
+    elif command -v brew >/dev/null; then
+        brew install pgbouncer
+    fi
+}
+
+find_pgbouncer() {
+    (PATH="$PATH:/usr/sbin:/usr/local/sbin" && command -v pgbouncer) >/dev/null
+}
+
+# Some tests go through it.
+need_pgbouncer() {
+    if ! find_pgbouncer; then
+        say "PgBouncer is missing; installing it."
+        install_pgbouncer >&2 </dev/null || say "That did not work."
+    fi
+    find_pgbouncer || die "PgBouncer is missing. Type this, then run the script again:
+  Debian, Ubuntu:  apt-get install pgbouncer
+  Fedora:          dnf install pgbouncer
+  Alpine:          apk add pgbouncer
+  macOS:           brew install pgbouncer"
 }

@@ -141,6 +141,24 @@ pub enum Error {
         message: String,
     },
 
+    /// The database URL leads to a pooler that lends one connection's server process to others between statements, such
+    /// as PgBouncer in transaction mode, and the store was not told: statements would run that other clients prepared.
+    ///
+    /// You meet it at [`connect`](crate::RefreshTokenStore::connect) and in [`check_pooler`](crate::check_pooler); and
+    /// from a verb on a connection of the host's where the server process knows another statement by the name, or none,
+    /// which ends the luckier ones of such accidents.
+    #[error(
+        "a pooler in transaction mode is between this process and PostgreSQL: set StoreConfig::transaction_pooler(true), which uses no prepared statements, or connect to PostgreSQL itself"
+    )]
+    TransactionPooler,
+
+    /// Through a pooler in transaction mode the store sets no timeouts, and the server has none, or longer ones than
+    /// [`StoreConfig`](crate::StoreConfig) asks for: with the statements that set them.
+    #[error(
+        "waits are not bounded as StoreConfig asks, and through a pooler in transaction mode only the server can bound them: {}; then RECONNECT in the pooler's console", .0.join("; ")
+    )]
+    UnboundedWaits(Vec<String>),
+
     /// The connection broke under a verb. Whether its transaction was committed is unknown.
     ///
     /// Send the same request again: [`rotate`](crate::RefreshTokenRepository::rotate) with the same successor
@@ -363,6 +381,10 @@ fn from_database(kind: DatabaseErrorKind, info: &dyn DatabaseErrorInformation) -
     }
 }
 
+/// How the server begins where a server process knows a statement of Diesel's that this connection has not prepared
+/// there, or does not know one that it has.
+pub(crate) const PREPARED_BY_ANOTHER: &str = "prepared statement \"__diesel_stmt_";
+
 /// What Diesel passes on without SQLSTATE, told apart by the server's English message.
 fn from_message(message: &str) -> Error {
     match message {
@@ -378,6 +400,7 @@ fn from_message(message: &str) -> Error {
         _ if message.starts_with("could not obtain lock on ") => Error::Busy(Wait::Lock),
         _ if message.starts_with("no partition of relation \"refresh_tokens_archive\"") => Error::ArchiveNotPrepared,
         _ if is_missing_schema(message) => Error::SchemaMissing,
+        _ if message.starts_with(PREPARED_BY_ANOTHER) => Error::TransactionPooler,
         _ => Error::Database { message: message.to_owned() },
     }
 }
@@ -414,6 +437,8 @@ mod tests {
             ("could not obtain lock on row in relation \"refresh_tokens\"", Error::Busy(Wait::Lock)),
             ("canceling statement due to statement timeout", Error::Busy(Wait::Statement)),
             ("deadlock detected", Error::Conflict),
+            ("prepared statement \"__diesel_stmt_1\" already exists", Error::TransactionPooler),
+            ("prepared statement \"__diesel_stmt_12\" does not exist", Error::TransactionPooler),
             ("relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
             ("column refresh_tokens.session_id does not exist", Error::SchemaMissing),
             ("column \"session_id\" of relation \"refresh_tokens\" does not exist", Error::SchemaMissing),

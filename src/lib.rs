@@ -23,8 +23,11 @@ mod outcome;
 #[cfg(feature = "secrets")]
 mod pepper;
 mod pool;
+mod pooler;
 mod receipt;
 mod redemption;
+mod replica;
+mod replication;
 mod repository;
 mod retention;
 mod retry;
@@ -78,8 +81,11 @@ pub use outcome::{Refusal, Rotation};
 #[cfg(feature = "secrets")]
 pub use pepper::{InvalidPepper, Pepper, Peppers};
 pub use pool::{RefreshTokenStore, StoreConfig};
+pub use pooler::check_pooler;
 pub use receipt::{Receipt, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
+pub use replica::{AsOf, ReplicaLookups};
+pub use replication::{DurabilityRisk, check_durability};
 pub use repository::RefreshTokenRepository;
 pub use retention::{
     ArchivePartition, CleanupBudget, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog, RetentionPolicy,

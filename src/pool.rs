@@ -7,13 +7,14 @@ mod verbs;
 use std::fmt;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PoolError, PooledConnection};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PREPARED_BY_ANOTHER, Result};
 use crate::models::RefreshToken;
 use crate::observe::{not_begun, waiting_for_pool};
+use crate::pooler::{check_bounds, check_pooler};
 use crate::redemption::{self, BreachResponse, OnReuse};
 use crate::repository::RefreshTokenRepository;
 use crate::retry::{self, CONFLICT_RETRIES};
@@ -43,6 +44,17 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Timeouts {
     fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
         conn.batch_execute(&format!("SET lock_timeout = {}; SET statement_timeout = {}", self.lock, self.statement))
             .map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// Leaves nothing in a server process, which somebody else has the next moment.
+#[derive(Debug)]
+struct Stateless;
+
+impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Stateless {
+    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        Ok(())
     }
 }
 
@@ -88,7 +100,9 @@ impl RefreshTokenStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`] if no connection can be had within the pool timeout.
+    /// [`Error::Unreachable`] if no connection can be had within the pool timeout; [`Error::TransactionPooler`] where a
+    /// pooler in transaction mode is noticed, for which two more connections are opened for a moment; with
+    /// [`StoreConfig::transaction_pooler`], [`Error::UnboundedWaits`] instead, where the server does not bound the waits.
     ///
     /// # Example
     ///
@@ -103,24 +117,27 @@ impl RefreshTokenStore {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn connect(database_url: &str, config: &StoreConfig) -> Result<Self> {
-        let timeouts =
-            Timeouts { lock: milliseconds(config.lock_timeout), statement: milliseconds(config.statement_timeout) };
-        let pool = Pool::builder()
-            .max_size(config.max_connections)
-            .min_idle(Some(1))
-            .connection_timeout(config.pool_timeout)
-            .connection_customizer(Box::new(timeouts))
-            .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
-            .build(Manager::new(network::bounded(database_url, config.network_timeout)))
-            .map_err(|error| unreachable(&error.to_string()))?;
-        Ok(Self { pool, conflict_retries: config.conflict_retries, reason: None })
+        let (lock, statement) = (milliseconds(config.lock_timeout), milliseconds(config.statement_timeout));
+        let customizer: Box<dyn CustomizeConnection<PgConnection, diesel::r2d2::Error>> = if config.transaction_pooler {
+            Box::new(Stateless)
+        } else {
+            refuse_pooler(database_url, config)?;
+            Box::new(Timeouts { lock, statement })
+        };
+        let pool = open(database_url, config, config.max_connections, customizer)?;
+        let store = Self { pool, conflict_retries: config.conflict_retries, reason: None };
+        if config.transaction_pooler {
+            check_bounds(&mut *store.take()?, lock, statement)?;
+        }
+        Ok(store)
     }
 
     /// Uses a pool of the host's, with the bounds that the host gave it.
     ///
     /// Its connections should have a `lock_timeout` and a `statement_timeout`; without them, waits for a lock do
     /// not end. Its URL should have `connect_timeout`, `keepalives_idle`, `keepalives_interval` and
-    /// `tcp_user_timeout`; without them, a call on a connection whose network has died does not.
+    /// `tcp_user_timeout`; without them, a call on a connection whose network has died does not. Behind PgBouncer in transaction mode, they must have Diesel's statement cache switched off, and what
+    /// they wait for bounded on the role ([`StoreConfig::transaction_pooler`]); [`check_pooler`] tells whether that is so.
     ///
     /// # Example
     ///
@@ -310,8 +327,34 @@ impl RefreshTokenStore {
     }
 }
 
+/// On connections of its own, as those of the store would leave settings and statements with the pooler.
+fn refuse_pooler(database_url: &str, config: &StoreConfig) -> Result<()> {
+    let pool = open(database_url, config, 2, Box::new(Stateless))?;
+    let take = || pool.get().map_err(|error| unreachable(&error.to_string()));
+    check_pooler(&mut *take()?, &mut *take()?)
+}
+
+fn open(
+    database_url: &str,
+    config: &StoreConfig,
+    connections: u32,
+    customizer: Box<dyn CustomizeConnection<PgConnection, diesel::r2d2::Error>>,
+) -> Result<Pool<Manager>> {
+    Pool::builder()
+        .max_size(connections)
+        .min_idle(Some(1))
+        .connection_timeout(config.pool_timeout)
+        .connection_customizer(customizer)
+        .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
+        .build(Manager::new(network::bounded(database_url, config.network_timeout)))
+        .map_err(|error| unreachable(&error.to_string()))
+}
+
 /// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password.
 fn unreachable(message: &str) -> Error {
+    if message.contains(PREPARED_BY_ANOTHER) {
+        return Error::TransactionPooler;
+    }
     let attempts = ["connection to server", "could not connect", "could not translate host name", "FATAL"];
     let said = attempts.iter().filter_map(|attempt| message.find(attempt)).min();
     let message = said.map_or("the database URL cannot be used", |start| &message[start..]);

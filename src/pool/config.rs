@@ -23,6 +23,7 @@ pub struct StoreConfig {
     pub(super) statement_timeout: Duration,
     pub(super) network_timeout: Duration,
     pub(super) conflict_retries: u32,
+    pub(super) transaction_pooler: bool,
 }
 
 impl Default for StoreConfig {
@@ -34,6 +35,7 @@ impl Default for StoreConfig {
             statement_timeout: Duration::from_secs(10),
             network_timeout: Duration::from_secs(10),
             conflict_retries: CONFLICT_RETRIES,
+            transaction_pooler: false,
         }
     }
 }
@@ -144,6 +146,34 @@ impl StoreConfig {
     #[must_use = "it returns the changed value"]
     pub fn conflict_retries(mut self, retries: u32) -> Self {
         self.conflict_retries = retries;
+        self
+    }
+
+    /// Whether the database URL leads to a pooler in transaction mode, such as PgBouncer's.
+    ///
+    /// Defaults to false, and then [`connect`](crate::RefreshTokenStore::connect) refuses such a URL where it notices it
+    /// ([`check_pooler`](crate::check_pooler)). With true, the connections use no prepared statement by name and `SET`
+    /// nothing, as either would reach other clients of the pooler. The timeouts are then the server's:
+    /// `connect` checks that the role or database has a `lock_timeout` and a `statement_timeout` that are no longer than
+    /// this configuration's, and says what to type where it has not. The wait for a server connection is the
+    /// pooler's to bound, by PgBouncer's `query_wait_timeout`. The page `docs/pgbouncer.md` of the repository has the
+    /// whole set-up.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use refresh_tokens_support::doc::*;
+    /// # let database = database();
+    /// # let database_url = database.url();
+    /// use refresh_tokens::{Error, RefreshTokenStore, StoreConfig};
+    ///
+    /// let config = StoreConfig::default().transaction_pooler(true);
+    /// let Err(Error::UnboundedWaits(missing)) = RefreshTokenStore::connect(database_url, &config) else { panic!() };
+    /// assert_eq!(missing[0], "ALTER ROLE postgres SET lock_timeout = '2000ms'");
+    /// ```
+    #[must_use = "it returns the changed value"]
+    pub fn transaction_pooler(mut self, is_pooled: bool) -> Self {
+        self.transaction_pooler = is_pooled;
         self
     }
 }

@@ -6,8 +6,9 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::{
     Binding, Error, InvalidInput, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Result, Rotation,
-    RotationRequest, StoreConfig, Successor, TokenHash,
+    RotationRequest, Successor, TokenHash,
 };
+use refresh_tokens_support::database::config;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
@@ -276,6 +277,6 @@ fn a_switch_to_an_organisation_that_was_cut_off_is_refused() {
 fn the_store_has_it_too() {
     let database = Database::migrated();
     let token = create(&mut database.connect());
-    let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(1)).unwrap();
+    let store = RefreshTokenStore::connect(database.url(), &config().max_connections(1)).unwrap();
     made(&store.rotate_many(&[request(&token.token_hash)]).unwrap()[0]);
 }

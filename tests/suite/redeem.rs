@@ -7,9 +7,9 @@ use diesel::result::Error as DieselError;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, BreachResponse, Durability, Error, NewRefreshToken, NewSession, OnReuse, Redemption, RefreshToken,
-    RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RevokedReason, Rotation, StoreConfig, Successor,
-    TokenHash,
+    RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RevokedReason, Rotation, Successor, TokenHash,
 };
+use refresh_tokens_support::database::config;
 use refresh_tokens_support::doc::{connection, fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
@@ -225,8 +225,7 @@ fn a_refusal_keeps_no_lock() {
     let mut conn = database.connect();
     let hashes = chain(&mut conn, 3);
     let rows: Vec<_> = hashes.iter().map(|hash| row(&mut conn, hash)).collect();
-    let store =
-        RefreshTokenStore::connect(database.url(), &StoreConfig::default().lock_timeout(Duration::from_millis(50)));
+    let store = RefreshTokenStore::connect(database.url(), &config().lock_timeout(Duration::from_millis(50)));
     let store = store.unwrap();
     let sent_again = Successor::new(rows[1].id, hashes[1].clone(), rows[1].expires_at);
     let stranger = Binding::user(Uuid::new_v4());

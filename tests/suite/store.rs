@@ -3,7 +3,6 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use refresh_tokens::{
@@ -196,7 +195,7 @@ fn a_lost_connection_says_that_the_outcome_is_unknown_and_the_pool_recovers() {
         let outcome = tx.rotate(&token.token_hash, &successor, Binding::ANY)?;
         assert!(matches!(outcome, Rotation::Rotated(_)));
         let pid = race::pid(tx.connection());
-        operator.batch_execute(&format!("SELECT pg_terminate_backend({pid}, 10000)")).unwrap();
+        race::terminate(&mut operator, pid);
         Ok::<_, Error>(outcome)
     });
     assert_eq!(lost, Err(Error::ConnectionLost));

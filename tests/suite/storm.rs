@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use diesel::prelude::*;
 use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore, StoreConfig};
+use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore};
+use refresh_tokens_support::database::config;
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
@@ -200,7 +201,7 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     } else {
         (database.url().to_owned(), 0)
     };
-    let shared = Shared::on(&url, StoreConfig::default(), retries, operations);
+    let shared = Shared::on(&url, config(), retries, operations);
     // The next month's, too: it may begin meanwhile.
     shared.host.store.prepare_archive(1).expect("the role owns the archive");
     let mut calls = blow(profile, &shared, seed, || ());

@@ -8,9 +8,10 @@ use chrono::TimeDelta;
 use diesel::connection::{Connection, InstrumentationEvent};
 use refresh_tokens::{
     Binding, Error, InvalidPepper, IssuedToken, Login, Pepper, Peppers, Refresh, RefreshTokenStore, SessionLimit,
-    SessionPolicy, SessionQuery, SessionService, StoreConfig, TokenSecret,
+    SessionPolicy, SessionQuery, SessionService, TokenSecret,
 };
 use refresh_tokens_support::Database;
+use refresh_tokens_support::database::config;
 use uuid::Uuid;
 
 use super::{CHECKED, bytes_of};
@@ -65,7 +66,7 @@ fn traces(peppers: &Peppers, secret: &TokenSecret) -> Vec<String> {
 }
 
 fn logged(database: &Database, log: &Log) -> RefreshTokenStore {
-    let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(1)).unwrap();
+    let store = RefreshTokenStore::connect(database.url(), &config().max_connections(1)).unwrap();
     let queries = log.clone();
     store.pool().get().unwrap().set_instrumentation(move |event: InstrumentationEvent<'_>| {
         if let InstrumentationEvent::StartQuery { query, .. } = &event {

@@ -4,11 +4,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use diesel::connection::CacheSize;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
+use refresh_tokens::StoreConfig;
 
-use crate::server::{Durability, Server};
+use crate::pgbouncer::PgBouncer;
+use crate::server::{Durability, Server, ServerError};
 
 /// The server to use: that of `DATABASE_URL`, or one that this process starts at the first call and that ends with it.
 ///
@@ -21,12 +24,17 @@ pub fn shared_url() -> &'static str {
         if let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
             return (url, None);
         }
-        match Server::temporary(Durability::None) {
-            Ok(server) => (server.url(), Some(server)),
-            Err(error) => panic!("\n\n{error}\n"),
-        }
+        let server = started(Server::temporary(Durability::None));
+        (server.url(), Some(server))
     });
     url
+}
+
+fn started<T>(outcome: Result<T, ServerError>) -> T {
+    match outcome {
+        Ok(started) => started,
+        Err(error) => panic!("\n\n{error}\n"),
+    }
 }
 
 /// Adds libpq parameters to a connection URL.
@@ -35,12 +43,55 @@ pub fn with_parameters(url: &str, parameters: &str) -> String {
     format!("{url}{separator}{parameters}")
 }
 
+/// Has all tests reach their server through PgBouncer in transaction mode, if it is set.
+pub const THROUGH_PGBOUNCER: &str = "REFRESH_TOKENS_THROUGH_PGBOUNCER";
+
+/// PgBouncer in front of a private server, which all of them share.
+#[derive(Debug)]
+pub struct Pooled {
+    pooler: PgBouncer,
+    server: &'static Server,
+}
+
+impl Pooled {
+    /// Starts it, with lines for its configuration.
+    ///
+    /// # Panics
+    ///
+    /// Where PgBouncer or the server cannot be started; the message says what to do.
+    pub fn start(settings: &[&str]) -> Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        let server = SERVER.get_or_init(|| started(Server::temporary(Durability::None)));
+        let pooler = started(PgBouncer::in_front_of(server, settings));
+        Self { pooler, server }
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &Server {
+        self.server
+    }
+
+    /// That of [`THROUGH_PGBOUNCER`]: fewer server processes than connections, so that they are lent around.
+    fn shared() -> Option<&'static Self> {
+        static POOLED: OnceLock<Option<Pooled>> = OnceLock::new();
+        let start = || std::env::var_os(THROUGH_PGBOUNCER).map(|_| Self::start(&["default_pool_size = 6"]));
+        POOLED.get_or_init(start).as_ref()
+    }
+}
+
+/// The bounds of a store for the tests, which is told of PgBouncer where the tests go through it.
+pub fn config() -> StoreConfig {
+    StoreConfig::default().transaction_pooler(Pooled::shared().is_some())
+}
+
 /// An empty schema, dropped with this value. Its URL sets `search_path` to it.
 #[derive(Debug)]
 pub struct Database {
     server_url: String,
     schema: String,
     url: String,
+    drop: String,
+    is_pooled: bool,
 }
 
 const PREFIX: &str = "refresh_tokens_test_";
@@ -48,20 +99,37 @@ const PREFIX: &str = "refresh_tokens_test_";
 impl Database {
     /// An empty schema on the shared server.
     pub fn empty() -> Self {
-        Self::empty_on(shared_url())
+        Pooled::shared().map_or_else(|| Self::empty_on(shared_url()), Self::empty_pooled)
+    }
+
+    /// An empty schema in a database of its own, whose URL leads to PgBouncer.
+    ///
+    /// PgBouncer refuses or drops the `options` of a URL, so the database has the `search_path`, and the timeouts that a
+    /// store cannot set.
+    pub fn empty_pooled(pooled: &Pooled) -> Self {
+        let name = fresh_name();
+        let server_url = pooled.server.url();
+        run(&mut connect(&server_url), &format!("CREATE DATABASE {name}"));
+        let mut conn = connect(&server_url.replace("///postgres?", &format!("///{name}?")));
+        run(&mut conn, &format!("CREATE SCHEMA {name}"));
+        for setting in [&format!("search_path = {name}"), "lock_timeout = '2s'", "statement_timeout = '10s'"] {
+            run(&mut conn, &format!("ALTER DATABASE {name} SET {setting}"));
+        }
+        let url = pooled.pooler.url(&name);
+        let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        Self { server_url, schema: name, url, drop, is_pooled: true }
     }
 
     /// An empty schema on the server of this URL.
     pub fn empty_on(server_url: &str) -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
         static SWEPT: OnceLock<()> = OnceLock::new();
         let mut conn = connect(server_url);
         SWEPT.get_or_init(|| sweep(&mut conn));
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let schema = format!("{PREFIX}{}_{}_{number}", seconds_now(), std::process::id());
+        let schema = fresh_name();
         run(&mut conn, &format!("CREATE SCHEMA {schema}"));
         let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}"));
-        Self { server_url: server_url.to_owned(), schema, url }
+        let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+        Self { server_url: server_url.to_owned(), schema, url, drop, is_pooled: false }
     }
 
     /// A schema with this library's tables.
@@ -72,6 +140,11 @@ impl Database {
     /// A schema with this library's tables, on the server of this URL.
     pub fn migrated_on(server_url: &str) -> Self {
         Self::empty_on(server_url).migrate()
+    }
+
+    /// As [`empty_pooled`](Self::empty_pooled), with this library's tables.
+    pub fn migrated_pooled(pooled: &Pooled) -> Self {
+        Self::empty_pooled(pooled).migrate()
     }
 
     fn migrate(self) -> Self {
@@ -89,9 +162,13 @@ impl Database {
         &self.schema
     }
 
-    /// A connection whose `search_path` is this schema.
+    /// A connection whose `search_path` is this schema; through PgBouncer, one without prepared statements.
     pub fn connect(&self) -> PgConnection {
-        connect(&self.url)
+        let mut conn = connect(&self.url);
+        if self.is_pooled {
+            conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        }
+        conn
     }
 }
 
@@ -99,7 +176,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone, or the test may be failing already: either way there is nothing to add.
         if let Ok(mut conn) = PgConnection::establish(&self.server_url) {
-            let _ = sql_query(format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema)).execute(&mut conn);
+            let _ = sql_query(&self.drop).execute(&mut conn);
         }
     }
 }
@@ -118,6 +195,12 @@ fn run(conn: &mut PgConnection, statement: &str) {
     if let Err(error) = sql_query(statement).execute(conn) {
         panic!("{statement}: {error}");
     }
+}
+
+fn fresh_name() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}_{}_{number}", seconds_now(), std::process::id())
 }
 
 fn seconds_now() -> u64 {

@@ -5,12 +5,13 @@ use std::ops::{Deref, DerefMut};
 use chrono::{DateTime, Duration, Utc};
 pub use diesel::prelude::*;
 use refresh_tokens::{
-    NewRefreshToken, NewSession, Pepper, Peppers, RefreshTokenStore, SessionPolicy, SessionService, StoreConfig,
-    Successor, TokenHash,
+    NewRefreshToken, NewSession, Pepper, Peppers, RefreshTokenStore, SessionPolicy, SessionService, Successor,
+    TokenHash,
 };
 use uuid::Uuid;
 
 use crate::Database;
+use crate::database::config;
 
 /// A connection to a migrated schema of its own.
 #[expect(missing_debug_implementations, reason = "PgConnection has none")]
@@ -46,7 +47,7 @@ pub fn database() -> Database {
 
 /// A pooled store over it.
 pub fn store(database: &Database) -> RefreshTokenStore {
-    RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(4))
+    RefreshTokenStore::connect(database.url(), &config().max_connections(4))
         .expect("the database that was just made answers")
 }
 

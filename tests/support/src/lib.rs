@@ -1,4 +1,4 @@
-//! What the tests, examples and benches of `refresh-tokens` share: a private PostgreSQL server, a schema for
+//! What the tests, examples and benches of `refresh-tokens` share: a private PostgreSQL server, PgBouncer, a schema for
 //! each test, sample values, and the reference's statements.
 
 #![expect(
@@ -13,11 +13,13 @@ pub mod binaries;
 pub mod database;
 pub mod doc;
 pub mod faults;
+pub mod pgbouncer;
 pub mod race;
 pub mod reference;
 pub mod server;
 pub mod wire;
 
 pub use database::{Database, shared_url};
+pub use pgbouncer::PgBouncer;
 pub use server::{Server, ServerError};
 pub use wire::{Direction, Fault, Wire};

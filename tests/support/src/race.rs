@@ -86,6 +86,24 @@ pub fn start_blocked<T: Send + 'static>(
     }
 }
 
+/// Ends a server process, and returns once it is gone.
+///
+/// # Panics
+///
+/// If it does not end.
+pub fn terminate(operator: &mut PgConnection, pid: i32) {
+    let started = Instant::now();
+    loop {
+        // In PostgreSQL 13 it cannot be told to wait by itself.
+        let ended = diesel::sql_query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1");
+        let ended = ended.bind::<diesel::sql_types::Integer, _>(pid).execute(operator).expect("the server answers");
+        if ended == 0 {
+            return;
+        }
+        assert!(started.elapsed() < LIMIT, "it did not end");
+    }
+}
+
 /// Returns once so many processes wait for a lock of `blocker`.
 ///
 /// # Panics

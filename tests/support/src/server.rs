@@ -61,8 +61,9 @@ pub struct Server {
 /// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
 /// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
 /// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills all of the
-/// server's processes, wherever each of them is, and starts it again. `postgres` is stopped first, so that it forks none
-/// meanwhile; if one were left, the new server would not start before that one has noticed.
+/// server's processes, wherever each of them is, and, unless it is `kill`, starts it again. `postgres` is stopped first, so
+/// that it forks none meanwhile; if one were left, the new server would not start before that one has noticed. A standby
+/// begins as a copy of the primary's data, as they were before its first start.
 const KEEPER: &str = r#"
 programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6 faults=$7
 shift 7
@@ -70,7 +71,11 @@ umask 077
 trap '' INT TERM HUP PIPE
 mkdir "$scratch" || exit 1
 fail() { cat "$scratch/log" >&2; rm -rf "$scratch"; exit 1; }
-if [ ! -e "$data/PG_VERSION" ]; then
+if [ -n "${PRIMARY-}" ]; then
+    cp -R "$PRIMARY/first" "$data" || fail
+    touch "$data/standby.signal"
+    echo "primary_conninfo = 'host=$PRIMARY port=5432 user=postgres'" >>"$data/postgresql.auto.conf"
+elif [ ! -e "$data/PG_VERSION" ]; then
     no_sync=
     [ "$sync" = on ] || no_sync=--no-sync
     "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C $no_sync \
@@ -83,6 +88,7 @@ if [ -n "$faults" ]; then
     $cc -shared -fPIC -O2 -o "$scratch/faults.so" "$scratch/faults.c" -ldl >"$scratch/log" 2>&1 || fail
     export LD_PRELOAD="$scratch/faults.so" REFRESH_TOKENS_FAULTS="$scratch/faults"
 fi
+[ -z "${HAS_STANDBY-}" ] || cp -R "$data" "$scratch/first" || fail
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null || break
     sleep 1
@@ -100,10 +106,11 @@ children() {
     cat "/proc/$server/task/$server/children" ||
         ps -A -o pid= -o ppid= | while read -r pid parent; do [ "$parent" != "$server" ] || echo "$pid"; done
 }
-while read -r _; do
+while read -r order; do
     kill -STOP "$server"
     kill -KILL $(children) "$server"
     wait "$server"
+    [ "$order" != kill ] || continue
     start "$@"
     until is_ready; do
         sleep 0.02
@@ -115,7 +122,7 @@ wait "$server"
 rm -rf "$scratch"
 "#;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether data has to survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +133,16 @@ pub enum Durability {
     Process,
     /// Nothing is waited for: for tests, whose data goes away.
     None,
+}
+
+/// A server's part among others.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Alone,
+    /// With a library of this source before its own.
+    Faulty(&'static str),
+    Primary,
+    StandbyOf(&'a Server),
 }
 
 impl Server {
@@ -148,7 +165,7 @@ impl Server {
         let scratch = scratch_folder(owner.as_ref());
         let data = scratch.join("data");
         // QUIT: nobody needs a last checkpoint of data that is removed.
-        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, "")
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, Part::Alone)
     }
 
     /// As [`temporary_with`](Self::temporary_with), with `faults.c` preloaded.
@@ -156,7 +173,25 @@ impl Server {
         let owner = unprivileged();
         let scratch = scratch_folder(owner.as_ref());
         let data = scratch.join("data");
-        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, faults::SOURCE)
+        Self::start(scratch, data, owner.as_ref(), durability, "QUIT", settings, Part::Faulty(faults::SOURCE))
+    }
+
+    /// Two servers that keep all that they acknowledge when their processes are killed: a primary with these settings,
+    /// and its hot standby, which is asynchronous unless they say otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`temporary`](Self::temporary).
+    pub fn with_standby(settings: &[&str]) -> Result<(Self, Self), ServerError> {
+        let owner = unprivileged();
+        let start = |settings: &[&str], part: Part<'_>| {
+            let scratch = scratch_folder(owner.as_ref());
+            let data = scratch.join("data");
+            Self::start(scratch, data, owner.as_ref(), Durability::Process, "QUIT", settings, part)
+        };
+        let primary = start(&[&["wal_keep_size=1GB"][..], settings].concat(), Part::Primary)?;
+        let standby = start(&["wal_retrieve_retry_interval=100ms"], Part::StandbyOf(&primary))?;
+        Ok((primary, standby))
     }
 
     /// Starts a server on a given folder, which is made if it is not there and stays afterwards.
@@ -177,7 +212,7 @@ impl Server {
             make_for(&data, owner.as_ref()).map_err(|error| ServerError::Io(folder, error))?;
         }
         let scratch = scratch_folder(owner.as_ref());
-        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[], "")
+        Self::start(scratch, data, owner.as_ref(), Durability::Full, "INT", &[], Part::Alone)
     }
 
     fn start(
@@ -187,7 +222,7 @@ impl Server {
         durability: Durability,
         stop: &str,
         settings: &[&str],
-        faults: &str,
+        part: Part<'_>,
     ) -> Result<Self, ServerError> {
         let programs = binaries::find().ok_or(ServerError::NoBinaries)?;
         let (sync, commit) = match durability {
@@ -195,6 +230,7 @@ impl Server {
             Durability::Process => ("off", "on"),
             Durability::None => ("off", "off"),
         };
+        let faults = if let Part::Faulty(source) = part { source } else { "" };
         let mut shell = Command::new("sh");
         shell
             .args(["-c", KEEPER, "keeper"])
@@ -207,6 +243,11 @@ impl Server {
             .stderr(Stdio::piped())
             .current_dir("/")
             .process_group(0); // out of reach of Ctrl-C, which ends the parent, which ends it
+        match part {
+            Part::Alone | Part::Faulty(_) => &mut shell,
+            Part::Primary => shell.env("HAS_STANDBY", "1"),
+            Part::StandbyOf(primary) => shell.env("PRIMARY", &primary.scratch),
+        };
         run_as(&mut shell, owner);
         let keeper = shell.spawn().map_err(|error| ServerError::Io("sh".into(), error))?;
         let mut server = Self { scratch, data, keeper };
@@ -242,6 +283,20 @@ impl Server {
             && lines.get(7).is_some_and(|state| ["ready", "standby"].contains(&state.trim()))
     }
 
+    /// Kills the server by SIGKILL for good, as the loss of its machine would.
+    ///
+    /// # Errors
+    ///
+    /// Where its keeper is gone.
+    pub fn kill(&mut self) -> Result<(), ServerError> {
+        self.order(b"kill\n")
+    }
+
+    fn order(&mut self, line: &[u8]) -> Result<(), ServerError> {
+        let order = self.keeper.stdin.as_mut().map(|keeper| keeper.write_all(line));
+        order.unwrap_or(Ok(())).map_err(|error| ServerError::Io("the keeper".into(), error))
+    }
+
     /// Kills all of the server's processes by SIGKILL, in the middle of what they do, as the kernel would that is out of
     /// memory, and returns when the server has recovered.
     ///
@@ -250,8 +305,7 @@ impl Server {
     /// Where it does not start again.
     pub fn crash(&mut self) -> Result<(), ServerError> {
         let before = self.status_lines();
-        let order = self.keeper.stdin.as_mut().map(|keeper| keeper.write_all(b"crash\n"));
-        order.unwrap_or(Ok(())).map_err(|error| ServerError::Io("the keeper".into(), error))?;
+        self.order(b"crash\n")?;
         let started = Instant::now();
         // The file of the old one stays until the new one writes its own, with another process in its first line.
         while self.status_lines().first() == before.first() || !self.is_ready() {
@@ -281,7 +335,7 @@ impl Server {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for; bounded by START_LIMIT")]
-fn pause() {
+pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(10));
 }
 
@@ -294,7 +348,7 @@ impl Drop for Server {
 
 /// A fresh name in the temporary folder, or in `/tmp` where that one will not do: a socket's path has at most
 /// some 100 bytes and stands unquoted in a URL, and the server's account must be able to write there.
-fn scratch_folder(owner: Option<&Account>) -> PathBuf {
+pub(crate) fn scratch_folder(owner: Option<&Account>) -> PathBuf {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
     let has_mode = |path: &Path, mode| fs::metadata(path).is_ok_and(|found| found.mode() & mode == mode);
     let mut base = env::temp_dir();
@@ -338,7 +392,7 @@ fn check_reachable(folder: &Path, owner: &Account) -> Result<(), ServerError> {
     Err(ServerError::NotReachable(folder.to_owned(), owner.clone()))
 }
 
-fn run_as(command: &mut Command, owner: Option<&Account>) {
+pub(crate) fn run_as(command: &mut Command, owner: Option<&Account>) {
     if let Some(owner) = owner {
         command.uid(owner.uid).gid(owner.gid);
     }
@@ -353,7 +407,7 @@ pub struct Account {
 }
 
 /// `initdb` and `postgres` refuse to run as root: the account to run them as, if this is root.
-fn unprivileged() -> Option<Account> {
+pub(crate) fn unprivileged() -> Option<Account> {
     if id(&["-u"]) != Some(0) {
         return None;
     }
