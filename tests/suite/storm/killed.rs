@@ -43,7 +43,7 @@ fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
     let lost = history.calls.iter().filter(|call| call.is_unknown()).count();
     assert!(lost >= kills, "{lost} answers were lost by {kills} kills: they do not come at work\n{tally}");
     for (verb, outcome) in [("create", "token"), ("rotate", "token"), ("rotate in group", "token")] {
-        assert!(tally.times(verb, outcome) >= kills, "{verb}: {outcome} is too rare\n{tally}");
+        assert!(4 * tally.times(verb, outcome) >= kills, "{verb}: {outcome} is too rare\n{tally}");
     }
 }
 
