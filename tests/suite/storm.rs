@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use diesel::prelude::*;
 use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore};
+use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore, StoreConfig};
 use refresh_tokens_support::database::config;
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
