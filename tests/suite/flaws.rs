@@ -286,6 +286,8 @@ fn flaw_12_a_cyclic_chain_is_never_walked_to_its_end() {
     let (first, last) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[2]));
     reference::mark_rotated(&mut conn, last.id, first.id).unwrap();
 
+    // PostgreSQL 17 joins three rows by a nested loop, which stops reading the chain when it has seen each.
+    sql_query("SET enable_nestloop = off").execute(&mut conn).unwrap();
     sql_query("SET statement_timeout = '500ms'").execute(&mut conn).unwrap();
     let endless = reference::revoke_token_chain(&mut conn, first.id);
     assert!(endless.unwrap_err().to_string().contains("statement timeout"));
