@@ -43,15 +43,23 @@ const SERIALIZABLE_RETRIES: u32 = 100;
 /// Calls of each thread, unless `REFRESH_TOKENS_STORM_OPERATIONS` says otherwise.
 const OPERATIONS: usize = 500;
 
+/// What a storm is made worse by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Nothing,
+    /// Rotations by the reference.
+    TheReference,
+    /// The server is killed again and again; whoever does not know what became of a call makes it again.
+    Kills,
+    /// Each transaction that does not say otherwise is SERIALIZABLE, and calls are made again after a conflict.
+    Serializable,
+}
+
 /// Who takes part, beside the verbs that always do.
 struct Profile {
     /// Tokens expire, and clean-up takes them and what is spent; without it, receipts are summed up to the row.
     cleans_up: bool,
-    beside_the_reference: bool,
-    /// The server is killed again and again; whoever does not know what became of a call makes it again.
-    is_killed: bool,
-    /// Each transaction that does not say otherwise is SERIALIZABLE, and calls are made again after a conflict.
-    serializable: bool,
+    under: Under,
     /// Outcomes that must be met, each so often in a run of `OPERATIONS`.
     meets: &'static [(&'static str, &'static str, usize)],
 }
@@ -115,13 +123,7 @@ const ALWAYS: &[(&str, &str, usize)] = &[
 
 #[test]
 fn a_storm_breaks_no_invariant_and_the_receipts_add_up() {
-    storm(&Profile {
-        cleans_up: false,
-        beside_the_reference: false,
-        is_killed: false,
-        serializable: false,
-        meets: &[],
-    });
+    storm(&Profile { cleans_up: false, under: Under::Nothing, meets: &[] });
 }
 
 #[test]
@@ -138,20 +140,20 @@ fn a_storm_with_clean_up_breaks_no_invariant() {
         ("rotate_many", "NotFound", 50),
         ("redeem RevokeSession", "NotFound", 5),
     ];
-    storm(&Profile { cleans_up: true, beside_the_reference: false, is_killed: false, serializable: false, meets });
+    storm(&Profile { cleans_up: true, under: Under::Nothing, meets });
 }
 
 #[test]
 fn a_storm_beside_the_reference_breaks_no_invariant() {
     let meets = &[("reference's rotate", "token", 100), ("reference's rotate", "NotSaid", 50)];
-    storm(&Profile { cleans_up: false, beside_the_reference: true, is_killed: false, serializable: false, meets });
+    storm(&Profile { cleans_up: false, under: Under::TheReference, meets });
 }
 
 /// As on servers that know no other isolation, or hosts that want no other.
 #[test]
 fn a_storm_under_serializable_breaks_no_invariant() {
     let meets = &[("cleanup_expired", "rows", 15)];
-    storm(&Profile { cleans_up: true, beside_the_reference: false, is_killed: false, serializable: true, meets });
+    storm(&Profile { cleans_up: true, under: Under::Serializable, meets });
 }
 
 fn seed() -> u64 {
@@ -166,7 +168,7 @@ fn storm(profile: &Profile) {
     let seed = seed();
     let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
     let mut history = run(profile, seed, operations);
-    if profile.serializable {
+    if profile.under == Under::Serializable {
         let refused = history.set_aside_what_is_refused();
         report(seed, &Tally::of(&refused));
         assert!(operations < OPERATIONS || refused.calls.len() > 100, "too few were refused: {}", refused.calls.len());
@@ -196,7 +198,7 @@ fn report(seed: u64, tally: &Tally) {
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     let database = Database::migrated();
     // Without retries, so that a deadlock cannot hide, and with many where every other transaction ends in a conflict.
-    let (url, retries) = if profile.serializable {
+    let (url, retries) = if profile.under == Under::Serializable {
         (format!("{}%20-cdefault_transaction_isolation%3Dserializable", database.url()), SERIALIZABLE_RETRIES)
     } else {
         (database.url().to_owned(), 0)
@@ -284,7 +286,7 @@ fn work(profile: &Profile, shared: &Shared, seed: u64, thread: usize) -> Vec<Cal
         }
         let drawn = draw::next(&mut rng, profile, &mut shared.known.lock().unwrap(), authenticated, in_group);
         let mut made = attempt(shared, thread, &drawn);
-        if profile.is_killed {
+        if profile.under == Under::Kills {
             killed::send_again_until_known(shared, thread, &drawn, &mut made);
         }
         calls.extend(made);

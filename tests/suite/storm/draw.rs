@@ -5,9 +5,9 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use refresh_tokens::OnReuse;
 use uuid::Uuid;
 
-use super::Profile;
 use super::history::{Authenticated, By, Frame, Login, Op, Request, Row, Target};
 use super::known::Known;
+use super::{Profile, Under};
 
 /// Few, so that the threads collide.
 const USERS: u128 = 4;
@@ -275,7 +275,7 @@ fn rotate(rng: &mut TestRng, profile: &Profile, known: &mut Known, token: &Row) 
 
 fn by(rng: &mut TestRng, profile: &Profile, request: &Request) -> By {
     // The reference knows no cutoffs, so it must not switch.
-    if profile.beside_the_reference && request.org.is_none() && rng.random_ratio(1, 2) {
+    if profile.under == Under::TheReference && request.org.is_none() && rng.random_ratio(1, 2) {
         return By::Reference;
     }
     match rng.random_range(0..20) {

@@ -13,7 +13,7 @@ use refresh_tokens_support::{Database, Server};
 
 use super::draw::{self, Drawn};
 use super::history::{Answer, Call};
-use super::{Profile, Shared, THREADS, attempt, blow, history, judge, seed, setting};
+use super::{Profile, Shared, THREADS, Under, attempt, blow, history, judge, seed, setting};
 
 /// Kills, unless `REFRESH_TOKENS_KILLS` says otherwise.
 const KILLS: usize = 100;
@@ -21,8 +21,7 @@ const KILLS: usize = 100;
 /// How long the server may take to come back on a busy machine, and a call until it is answered.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const PROFILE: Profile =
-    Profile { cleans_up: false, beside_the_reference: false, is_killed: true, serializable: false, meets: &[] };
+const PROFILE: Profile = Profile { cleans_up: false, under: Under::Kills, meets: &[] };
 
 #[test]
 fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {

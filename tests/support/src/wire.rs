@@ -1,5 +1,5 @@
-//! A wire of the test's own between the library and a private server. It reads PostgreSQL's messages, and cuts, holds
-//! up, silences or answers in the server's place where the test says.
+//! A wire of the test's own between the library and a private server. It reads PostgreSQL's messages, and cuts,
+//! silences or answers in the server's place where the test says.
 //!
 //! The client reaches it over loopback TCP, the server is reached by its socket.
 
@@ -43,13 +43,6 @@ pub enum Fault {
         /// Its number.
         message: usize,
     },
-    /// The message waits for [`Wire::release`].
-    Hold {
-        /// Its way.
-        direction: Direction,
-        /// Its number.
-        message: usize,
-    },
     /// In the place of a statement the server raises an error. COMMIT becomes ROLLBACK first, as that of a server does
     /// which refuses it; it is carried out if the error is [`AMBIGUOUS`]. ROLLBACK itself is let through.
     Refuse {
@@ -75,7 +68,6 @@ struct State {
     statements: usize,
     /// What the fault befell.
     befell: Option<String>,
-    holds: bool,
     /// Whether new connections are turned away.
     is_down: bool,
     /// Whether they are from the moment of the next cut on.
@@ -168,21 +160,6 @@ impl Wire {
     pub fn counted(&self) -> ([usize; 2], usize) {
         let state = self.shared.lock();
         (state.messages, state.statements)
-    }
-
-    /// Returns once a message is held.
-    ///
-    /// # Panics
-    ///
-    /// If none comes to be held.
-    pub fn wait_until_held(&self) {
-        self.shared.wait_until("a message is held", |state| state.holds);
-    }
-
-    /// Lets the held message go on.
-    pub fn release(&self) {
-        self.shared.lock().holds = false;
-        self.shared.changed.notify_all();
     }
 
     /// Returns once the server has ended every connection that was cut, and so whatever was open in it.
@@ -280,14 +257,6 @@ impl Link {
         let verdict = match state.fault {
             Some(Fault::Cut { direction, message, half }) if is_this(direction, message) => Verdict::Cut { half },
             Some(Fault::Silence { direction, message }) if is_this(direction, message) => Verdict::Silence,
-            Some(Fault::Hold { direction, message }) if is_this(direction, message) => {
-                state.fault = None;
-                state.holds = true;
-                drop(state);
-                self.shared.changed.notify_all();
-                self.shared.wait_until("a held message is released", |state| !state.holds);
-                return Verdict::Pass;
-            }
             Some(Fault::Refuse { statement: at, code, message: why }) if begins && at == statement => {
                 match instead_of(message, code, why) {
                     Some(raise) => Verdict::Instead(raise),
