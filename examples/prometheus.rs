@@ -1,7 +1,7 @@
 //! Metrics for Prometheus: what to install, when to set the gauges, and what a scrape answers.
 //!
-//! Paste `install`, `set_gauges` and `scrape`; beside it lie `grafana.json`, a dashboard, and `alerts.yml`, the rules of
-//! the runbook. Run it: `cargo run --example prometheus`.
+//! Paste `install`, `set_gauges` and `scrape`; beside it lie `grafana.json`, a dashboard, and `alerts.yml`, the rules
+//! of the runbook. Run it: `cargo run --example prometheus`.
 
 #![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
 
@@ -54,7 +54,8 @@ fn scrape(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     let length = text.len();
     write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{text}"
     )
 }
 

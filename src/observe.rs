@@ -10,9 +10,9 @@
 //!
 //! Their target is `refresh_tokens`. Each call of a verb is a span `verb`, level INFO, with the field `verb`, and of
 //! `token_id`, `session_id`, `user_id` and `org_id` those that the caller gave; `otel.name` is the verb again, for
-//! OpenTelemetry. Each outcome is an event in it, with the fields `verb`, `outcome` and `class` of the table below, the ids of
-//! the token that it is about (of a rotation: the successor's), `seconds`, and where there are any, `figures` (a receipt, a
-//! report of clean-up) and `error`. **No hash and no secret is ever in them**; ids are.
+//! OpenTelemetry. Each outcome is an event in it, with the fields `verb`, `outcome` and `class` of the table below, the
+//! ids of the token that it is about (of a rotation: the successor's), `seconds`, and where there are any, `figures` (a
+//! receipt, a report of clean-up) and `error`. **No hash and no secret is ever in them**; ids are.
 //!
 //! | class | level | what it holds |
 //! |---|---|---|
@@ -22,8 +22,8 @@
 //! | `transient` | **WARN** | an error of which [`is_transient`](crate::Error::is_transient) is true |
 //! | `failed` | **ERROR** | any other error |
 //!
-//! `tracing`'s own filters choose: `refresh_tokens=warn` is what a human should look at, `refresh_tokens[verb{verb=redeem}]`
-//! one verb.
+//! `tracing`'s own filters choose: `refresh_tokens=warn` is what a human should look at,
+//! `refresh_tokens[verb{verb=redeem}]` one verb.
 //!
 #![cfg_attr(feature = "metrics", doc = include_str!("observe/metrics.md"))]
 

@@ -29,7 +29,7 @@ fn present_all(scene: &mut Scene, exchange: Exchange<'_>) {
 
     let first = scene.create();
     for presented in [first.token_hash.clone(), rotate_twice(&mut scene.conn, &first, exchange)] {
-        exchange(&mut scene.conn, &presented, &successor(), Binding::ANY); // an older generation, and then an ended session
+        exchange(&mut scene.conn, &presented, &successor(), Binding::ANY); // an older generation, an ended session
     }
 
     let revoked = scene.create();

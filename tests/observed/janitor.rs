@@ -28,8 +28,7 @@ fn run(store: &RefreshTokenStore, budget: CleanupBudget) {
 
 #[test]
 fn its_runs_are_counted_and_told() {
-    let watch = Watch::new();
-    watch.during_all();
+    let watch = Watch::of_the_process();
     let mut scene = Scene::new();
     scene.expired_rows(10);
     let store = store(&scene.database);

@@ -1,5 +1,6 @@
 //! Waits: for a lock, for a connection, for a place in a group.
 
+use std::collections::BTreeSet;
 use std::thread;
 
 use chrono::TimeDelta;
@@ -134,5 +135,7 @@ fn the_size_of_a_groups_batches_is_recorded() {
     batches.sort_by(f64::total_cmp);
     // The first one once without waiting, and once for the lock.
     assert_eq!(batches, [1.0, 1.0, 3.0]);
+    let verbs: BTreeSet<_> = recorded.sightings().into_iter().map(|(verb, ..)| verb).collect();
+    assert_eq!(verbs, BTreeSet::from(["group_rotate".to_owned()]), "each is counted once, as its caller sees it");
     assert!(group.rotate(&fresh_hash(), &successor(), Binding::ANY).is_ok());
 }

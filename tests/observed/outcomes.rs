@@ -94,7 +94,7 @@ fn each_error_is_counted_and_told_under_its_documented_name() {
         assert!(told, "{verb} {outcome}");
     }
     let met: BTreeSet<&str> = met.iter().map(|(_, outcome)| *outcome).collect();
-    // No test can take the randomness from the operating system, nor revoke a hundred times more slowly than others log in.
+    // No test can take the randomness from the operating system, nor log in faster than a hundred passes revoke.
     let left: BTreeSet<&str> = documented.keys().map(String::as_str).filter(|name| !met.contains(name)).collect();
     assert_eq!(left, BTreeSet::from(["busy_births", "no_randomness"]));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use metrics::Label;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -97,20 +97,27 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new() -> Self {
+        // A thread that nobody watches would tell `tracing` that nobody ever listens there.
+        Self::of_the_process();
         Self { recorder: Arc::default(), listener: Listener::default() }
+    }
+
+    /// The one that watches every thread which no other one watches.
+    pub(crate) fn of_the_process() -> &'static Self {
+        static OF_THE_PROCESS: OnceLock<Watch> = OnceLock::new();
+        OF_THE_PROCESS.get_or_init(|| {
+            let watch = Self { recorder: Arc::default(), listener: Listener::default() };
+            let subscriber = tracing_subscriber::registry().with(watch.listener.clone());
+            subscriber::set_global_default(subscriber).expect("nobody else does so");
+            metrics::set_global_recorder(Arc::clone(&watch.recorder)).expect("nobody else does so");
+            watch
+        })
     }
 
     /// Runs `work` on this thread, watched.
     pub(crate) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         let subscriber = tracing_subscriber::registry().with(self.listener.clone());
         metrics::with_local_recorder(&*self.recorder, || subscriber::with_default(subscriber, work))
-    }
-
-    /// Watches every thread that nobody else watches, from now on.
-    pub(crate) fn during_all(&self) {
-        let subscriber = tracing_subscriber::registry().with(self.listener.clone());
-        subscriber::set_global_default(subscriber).expect("one test of this process does so");
-        metrics::set_global_recorder(Arc::clone(&self.recorder)).expect("one test of this process does so");
     }
 
     pub(crate) fn reports(&self) -> Vec<Report> {
