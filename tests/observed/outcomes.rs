@@ -94,7 +94,18 @@ fn each_error_is_counted_and_told_under_its_documented_name() {
         assert!(told, "{verb} {outcome}");
     }
     let met: BTreeSet<&str> = met.iter().map(|(_, outcome)| *outcome).collect();
-    // No test can take the randomness from the operating system, nor log in faster than a hundred passes revoke.
+    // No test can take the randomness from the operating system, nor log in faster than a hundred passes revoke; and the
+    // suite has tests of its own for servers, disks, roles and poolers that these come from.
+    let elsewhere = [
+        "busy_births",
+        "commit_unknown",
+        "disk_full",
+        "no_randomness",
+        "permission_denied",
+        "read_only",
+        "transaction_pooler",
+        "unbounded_waits",
+    ];
     let left: BTreeSet<&str> = documented.keys().map(String::as_str).filter(|name| !met.contains(name)).collect();
-    assert_eq!(left, BTreeSet::from(["busy_births", "no_randomness"]));
+    assert_eq!(left, BTreeSet::from(elsewhere));
 }
