@@ -333,13 +333,4 @@ impl Error {
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::ConnectionLost | Self::CommitUnknown { .. })
     }
-
-    /// What Diesel can name, a violated constraint or a conflict, was rolled back; of anything else only the server knows.
-    pub(crate) fn of_commit(error: DieselError) -> Self {
-        let is_unnamed = matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, _));
-        match Self::from(error) {
-            Self::Database { message } if is_unnamed => Self::CommitUnknown { message },
-            error => error,
-        }
-    }
 }

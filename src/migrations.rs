@@ -43,8 +43,8 @@ diesel::table! {
 ///
 /// # Errors
 ///
-/// [`Error::SchemaMismatch`] if a table of that name is there and cannot be adopted; [`Error::Migration`] if a
-/// migration fails, such as for want of a privilege. Nothing is changed then.
+/// [`Error::SchemaMismatch`] if a table of that name is there and cannot be adopted; [`Error::PermissionDenied`] if the
+/// role may not make tables; [`Error::Migration`] if a migration fails. Nothing is changed then.
 ///
 /// # Locking
 ///

@@ -4,6 +4,17 @@ use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as Diese
 
 use crate::error::{Error, Wait};
 
+impl Error {
+    /// What Diesel can name, a violated constraint or a conflict, was rolled back; of anything else only the server knows.
+    pub(crate) fn of_commit(error: DieselError) -> Self {
+        let is_unnamed = matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, _));
+        match Self::from(error) {
+            Self::Database { message } if is_unnamed => Self::CommitUnknown { message },
+            error => error,
+        }
+    }
+}
+
 /// Lets a closure given to [`transaction`](crate::RefreshTokenRepository::transaction) use `?` on the host's own
 /// Diesel queries. Details that may quote a row are dropped.
 ///

@@ -294,7 +294,7 @@ fn a_role_without_the_right_to_create_gets_an_error_that_says_so() {
     let mut conn = database.connect();
     conn.batch_execute(&format!("GRANT USAGE ON SCHEMA {} TO pg_monitor; SET ROLE pg_monitor", database.schema()))
         .unwrap();
-    let Err(Error::Migration { message }) = migrate(&mut conn) else { panic!() };
+    let Err(Error::PermissionDenied { message }) = migrate(&mut conn) else { panic!() };
     assert!(message.contains("permission denied for schema"), "{message}");
 }
 

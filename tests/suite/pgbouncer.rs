@@ -87,7 +87,7 @@ const THROUGH: [&str; 7] =
     ["verbs::", "batches::", "service::", "sessions::", "lost_answers::", "storm::a_storm_with", "secret_storm::"];
 
 /// What these look at is not the library, but what transaction pooling takes from a test.
-const NOT_THROUGH: [&str; 15] = [
+const NOT_THROUGH: [&str; 18] = [
     // They start poolers, servers or limits of their own.
     "pgbouncer::",
     "failover::",
@@ -98,6 +98,9 @@ const NOT_THROUGH: [&str; 15] = [
     "contention::a_default_of_serializable_costs_retries_and_no_answer",
     "reference::on_the_same_rows",
     // They order their schedule by the server processes of connections, or by the lock of a session.
+    "batches::a_host_that_waits_holds_nothing_younger",
+    "batches::a_locked_token_does_not_hold_up_the_others",
+    "lost_answers::invariant_6_two_equal_requests_at_once_make_one_successor",
     "cutoffs::invariant_3_a_switch_that_waits_for_the_revocation_is_refused",
     "cutoffs::invariant_3_a_token_that_is_being_switched_to_a_revoked_organisation_is_revoked",
     "grace::invariant_1_a_repeat_beside_the_successors_first_use_is_reuse",
@@ -122,7 +125,7 @@ fn the_tests_of_the_verbs_pass_through_it() {
     let passed = text.lines().find_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
     let passed: usize = passed.and_then(|count| count.parse().ok()).unwrap_or(0);
     print(&format!("{passed} tests passed through PgBouncer"));
-    assert!(passed >= 70, "only {passed} tests ran");
+    assert!(passed >= 65, "only {passed} tests ran");
 }
 
 #[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]
