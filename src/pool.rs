@@ -60,9 +60,10 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Stateless {
 
 /// The repository over a connection pool, for worker threads: `Clone + Send + Sync`, every verb.
 ///
-/// Clones share one pool. Each call takes a connection, runs the verb as [`RefreshTokenRepository`] does, and
-/// gives the connection back. A call that ends in [`Error::Conflict`] is made again, a bounded number of times. Besides the errors of the verb, each call can end in [`Error::PoolExhausted`] and
-/// [`Error::Unreachable`]. Every wait ends: for a connection, for a lock, for a statement ([`StoreConfig`]).
+/// Clones share one pool. Each call takes a connection, runs the verb as [`RefreshTokenRepository`] does, and gives the
+/// connection back. A call that ends in [`Error::Conflict`] is made again, a bounded number of times. Besides the
+/// errors of the verb, each call can end in [`Error::PoolExhausted`] and [`Error::Unreachable`]. Every wait ends: for a
+/// connection, for a lock, for a statement ([`StoreConfig`]).
 ///
 /// # Example
 ///
@@ -102,7 +103,8 @@ impl RefreshTokenStore {
     ///
     /// [`Error::Unreachable`] if no connection can be had within the pool timeout; [`Error::TransactionPooler`] where a
     /// pooler in transaction mode is noticed, for which two more connections are opened for a moment; with
-    /// [`StoreConfig::transaction_pooler`], [`Error::UnboundedWaits`] instead, where the server does not bound the waits.
+    /// [`StoreConfig::transaction_pooler`], [`Error::UnboundedWaits`] instead, where the server does not bound the
+    /// waits.
     ///
     /// # Example
     ///
@@ -134,10 +136,11 @@ impl RefreshTokenStore {
 
     /// Uses a pool of the host's, with the bounds that the host gave it.
     ///
-    /// Its connections should have a `lock_timeout` and a `statement_timeout`; without them, waits for a lock do
-    /// not end. Its URL should have `connect_timeout`, `keepalives_idle`, `keepalives_interval` and
-    /// `tcp_user_timeout`; without them, a call on a connection whose network has died does not. Behind PgBouncer in transaction mode, they must have Diesel's statement cache switched off, and what
-    /// they wait for bounded on the role ([`StoreConfig::transaction_pooler`]); [`check_pooler`] tells whether that is so.
+    /// Its connections should have a `lock_timeout` and a `statement_timeout`; without them, waits for a lock do not
+    /// end. Its URL should have `connect_timeout`, `keepalives_idle`, `keepalives_interval` and `tcp_user_timeout`;
+    /// without them, a call on a connection whose network has died does not. Behind PgBouncer in transaction mode, its
+    /// connections must have Diesel's statement cache switched off, and what they wait for bounded on the role
+    /// ([`StoreConfig::transaction_pooler`]); [`check_pooler`] tells whether that is so.
     ///
     /// # Example
     ///

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::input::InvalidInput;
 use crate::instant::Instant;
 use crate::isolation::{in_any_isolation, step};
+use crate::retention::count;
 use crate::rotation::now;
 
 /// A partition of `refresh_tokens_archive`: what was archived in one month (UTC).
@@ -106,8 +107,8 @@ fn list(conn: &mut PgConnection, end_by: Option<DateTime<Utc>>) -> QueryResult<V
         name,
         begins_at: begins,
         ends_at: ends,
-        rows: u64::try_from(rows).unwrap_or(0),
-        bytes: u64::try_from(bytes).unwrap_or(0),
+        rows: count(rows),
+        bytes: count(bytes),
     });
     Ok(described.collect())
 }

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Interval, Nullable, Text, Timestamptz};
 
 use crate::error::Result;
 use crate::instant::{Instant, MaybeInstant};
-use crate::retention::RetentionPolicy;
+use crate::retention::{RetentionPolicy, count};
 
 /// What clean-up by a policy has before it.
 ///
@@ -92,7 +92,6 @@ pub(crate) fn backlog(conn: &mut PgConnection, policy: &RetentionPolicy) -> Resu
         .bind::<Interval, _>(policy.expired())
         .bind::<BigInt, _>(limit)
         .get_result(conn)?;
-    let count = |rows| u64::try_from(rows).unwrap_or(0);
     Ok(RetentionBacklog {
         expired_counted: count(row.counted),
         expired_estimate: estimate(conn, EXPIRED, policy, Some(TimeDelta::zero()))?,

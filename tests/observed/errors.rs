@@ -2,13 +2,12 @@
 
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, NopErrorHandler, Pool};
 use diesel::sql_query;
-use diesel::sql_types::Integer;
 use refresh_tokens::{
     Binding, CleanupBudget, Error, GroupConfig, GroupRotator, NewRefreshToken, NewSession, RefreshTokenRepository,
     RefreshTokenStore, RetentionPolicy, SessionLimit, StoreConfig, TokenHash, Wait,
@@ -88,7 +87,7 @@ fn of_order(met: &mut Met) {
     });
     assert_eq!(conflict, Err(Error::Conflict));
     let process = race::pid(&mut beside);
-    end_process(&mut scene.conn, process);
+    race::terminate(&mut scene.conn, process);
     let mut lost = RefreshTokenRepository::new(&mut beside);
     assert_eq!(lost.rotate(&token.token_hash, &successor(), Binding::ANY), Err(Error::ConnectionLost));
     met.extend([
@@ -99,15 +98,6 @@ fn of_order(met: &mut Met) {
         ("rotate_to", "conflict"),
         ("rotate", "connection_lost"),
     ]);
-}
-
-/// Returns when it is gone.
-fn end_process(conn: &mut PgConnection, process: i32) {
-    let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1";
-    let started = Instant::now();
-    while sql_query(statement).bind::<Integer, _>(process).execute(conn).unwrap() > 0 {
-        assert!(started.elapsed() < Duration::from_secs(30), "it does not end");
-    }
 }
 
 /// Holds a token locked while `work` runs, which is told the holder's process.

@@ -1,5 +1,5 @@
 //! A disk that is full. `tests/support/src/faults.c` lets no file grow, which needs no rights and no file system of one's
-//! own; what the server says is what it says on a tmpfs that is full.
+//! own.
 
 use diesel::connection::SimpleConnection;
 use refresh_tokens::{Error, RefreshTokenStore, TokenHash};
