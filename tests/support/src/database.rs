@@ -11,6 +11,7 @@ use diesel::sql_types::Text;
 use refresh_tokens::StoreConfig;
 
 use crate::pgbouncer::PgBouncer;
+use crate::serializable::Serializable;
 use crate::server::{Durability, Server, ServerError};
 
 /// The server to use: that of `DATABASE_URL`, or one that this process starts at the first call and that ends with it.
@@ -41,6 +42,21 @@ fn started<T>(outcome: Result<T, ServerError>) -> T {
 pub fn with_parameters(url: &str, parameters: &str) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
     format!("{url}{separator}{parameters}")
+}
+
+/// Adds settings of the session (`-cname%3Dvalue`) to a connection URL that may have some.
+pub fn with_options(url: &str, options: &str) -> String {
+    match url.split_once("options=") {
+        Some((before, rest)) => format!("{before}options={options}%20{rest}"),
+        None => with_parameters(url, &format!("options={options}")),
+    }
+}
+
+/// Has all tests reach their server through [`Serializable`], if it is set.
+pub const SERIALIZABLE: &str = "REFRESH_TOKENS_SERIALIZABLE";
+
+fn is_serializable() -> bool {
+    std::env::var_os(SERIALIZABLE).is_some()
 }
 
 /// Has all tests reach their server through PgBouncer in transaction mode, if it is set.
@@ -79,10 +95,15 @@ impl Pooled {
     }
 }
 
-/// The bounds of a store for the tests, which is told of PgBouncer where the tests go through it.
+/// What a store of the tests is set to: it is told of PgBouncer where the tests go through it, and makes calls again where
+/// every transaction is SERIALIZABLE.
 pub fn config() -> StoreConfig {
-    StoreConfig::default().transaction_pooler(Pooled::shared().is_some())
+    let config = StoreConfig::default().transaction_pooler(Pooled::shared().is_some());
+    if is_serializable() { config.conflict_retries(RETRIES) } else { config }
 }
+
+/// As many as a crowd at one token needs.
+const RETRIES: u32 = 100;
 
 /// An empty schema, dropped with this value. Its URL sets `search_path` to it.
 #[derive(Debug)]
@@ -99,7 +120,18 @@ const PREFIX: &str = "refresh_tokens_test_";
 impl Database {
     /// An empty schema on the shared server.
     pub fn empty() -> Self {
-        Pooled::shared().map_or_else(|| Self::empty_on(shared_url()), Self::empty_pooled)
+        if let Some(pooled) = Pooled::shared() {
+            return Self::empty_pooled(pooled);
+        }
+        if is_serializable() { Self::empty_serializable() } else { Self::empty_on(shared_url()) }
+    }
+
+    /// An empty schema on the shared server, whose URL leads to [`Serializable`].
+    fn empty_serializable() -> Self {
+        static BEFORE: OnceLock<Serializable> = OnceLock::new();
+        let mut database = Self::empty_on(shared_url());
+        database.url = BEFORE.get_or_init(|| Serializable::before(shared_url())).url(&database.url);
+        database
     }
 
     /// An empty schema in a database of its own, whose URL leads to PgBouncer.
@@ -145,6 +177,11 @@ impl Database {
     /// As [`empty_pooled`](Self::empty_pooled), with this library's tables.
     pub fn migrated_pooled(pooled: &Pooled) -> Self {
         Self::empty_pooled(pooled).migrate()
+    }
+
+    /// A schema with this library's tables, in which every transaction is SERIALIZABLE.
+    pub fn migrated_serializable() -> Self {
+        Self::empty_serializable().migrate()
     }
 
     fn migrate(self) -> Self {

@@ -16,6 +16,7 @@ pub mod faults;
 pub mod pgbouncer;
 pub mod race;
 pub mod reference;
+pub mod serializable;
 pub mod server;
 pub mod wire;
 

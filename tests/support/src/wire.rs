@@ -127,9 +127,7 @@ impl Wire {
 
     /// The URL of something on that server, by way of the wire.
     pub fn url(&self, url: &str) -> String {
-        let (before, rest) = url.split_once("host=").expect("a private server has a socket");
-        let (_, after) = rest.split_once("&port=5432").expect("a private server has a port");
-        format!("{before}host=127.0.0.1&port={}{after}", self.port)
+        by_port(url, self.port)
     }
 
     /// Counts from 0 again, and lets this befall the message.
@@ -170,6 +168,13 @@ impl Wire {
     pub fn settle(&self) {
         self.shared.wait_until("the server has ended what was cut", |state| state.cut == 0);
     }
+}
+
+/// The same URL with a port of this machine in the place of the server's socket.
+pub(crate) fn by_port(url: &str, port: u16) -> String {
+    let (before, rest) = url.split_once("host=").expect("a private server has a socket");
+    let (_, after) = rest.split_once("&port=5432").expect("a private server has a port");
+    format!("{before}host=127.0.0.1&port={port}{after}")
 }
 
 /// One connection of a client, and that to the server.
@@ -334,7 +339,7 @@ impl Statements {
 }
 
 /// Type, length and body; the first message of a client has no type.
-fn read_message(from: &mut impl Read, has_type: bool) -> io::Result<Vec<u8>> {
+pub(crate) fn read_message(from: &mut impl Read, has_type: bool) -> io::Result<Vec<u8>> {
     let mut head = vec![0; if has_type { 5 } else { 4 }];
     from.read_exact(&mut head)?;
     let length = head.last_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
