@@ -72,10 +72,16 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration.run(conn).map_err(|error| failed(&name, &error))?;
-            diesel::insert_into(refresh_tokens_migrations::table)
+            // First: above READ COMMITTED, which some servers give whatever is asked for, a line that somebody else
+            // committed during the wait was not seen, and is met here.
+            let recorded = diesel::insert_into(refresh_tokens_migrations::table)
                 .values((refresh_tokens_migrations::version.eq(version), refresh_tokens_migrations::adopted.eq(adopts)))
+                .on_conflict_do_nothing()
                 .execute(conn)?;
+            if recorded == 0 {
+                return Err(Error::Conflict);
+            }
+            migration.run(conn).map_err(|error| failed(&name, &error))?;
             names.push(name);
         }
         if !names.is_empty() {

@@ -204,13 +204,15 @@ fn a_locked_token_does_not_hold_up_the_others() {
     let waiting = holder
         .transaction(|conn| {
             lock_it(conn);
-            let waiting = race::start_blocked(&database, pid, move |conn| rotate_many(conn, &requests));
+            let waiting = race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).rotate_many(&requests)
+            });
             assert!(!is_valid(&database, &free), "its rotation is committed");
             assert!(is_valid(&database, &held));
             QueryResult::Ok(waiting)
         })
         .unwrap();
-    let outcomes = waiting.join().unwrap();
+    let outcomes = waiting.join().unwrap().unwrap();
     made(&outcomes[0]);
     made(&outcomes[1]);
 }

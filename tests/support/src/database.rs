@@ -55,7 +55,7 @@ pub fn with_options(url: &str, options: &str) -> String {
 /// Has all tests reach their server through [`Serializable`], if it is set.
 pub const SERIALIZABLE: &str = "REFRESH_TOKENS_SERIALIZABLE";
 
-fn is_serializable() -> bool {
+pub(crate) fn is_serializable() -> bool {
     std::env::var_os(SERIALIZABLE).is_some()
 }
 
@@ -103,7 +103,7 @@ pub fn config() -> StoreConfig {
 }
 
 /// As many as a crowd at one token needs.
-const RETRIES: u32 = 100;
+pub(crate) const RETRIES: u32 = 100;
 
 /// An empty schema, dropped with this value. Its URL sets `search_path` to it.
 #[derive(Debug)]

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use refresh_tokens::Error;
 
 use crate::Database;
+use crate::database::{RETRIES, is_serializable};
 
 mod sql {
     use diesel::sql_types::Integer;
@@ -45,6 +48,35 @@ pub fn wait_until(conn: &mut PgConnection, instant: DateTime<Utc>) {
     }
 }
 
+/// What work in a schedule comes to.
+pub trait Outcome {
+    /// Whether the server rolled it back in favour of somebody else, so that it has to be done again.
+    fn is_conflict(&self) -> bool;
+}
+
+impl<T> Outcome for Result<T, Error> {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Err(Error::Conflict))
+    }
+}
+
+impl<T> Outcome for QueryResult<T> {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Err(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)))
+    }
+}
+
+/// As a store does: where every transaction is SERIALIZABLE, again after a conflict; elsewhere there must be none.
+pub fn retrying<T: Outcome>(mut work: impl FnMut() -> T) -> T {
+    let mut outcome = work();
+    for _ in 0..if is_serializable() { RETRIES } else { 0 } {
+        if outcome.is_conflict() {
+            outcome = work();
+        }
+    }
+    outcome
+}
+
 /// Work on a connection of its own that waits for another one's lock.
 #[derive(Debug)]
 pub struct Waiting<T> {
@@ -60,19 +92,19 @@ impl<T> Waiting<T> {
     }
 }
 
-/// A thread that runs `work` on a connection of its own, and is known to wait for a lock of `blocker`.
+/// A thread that runs `work` on a connection of its own, [retrying], and is known to wait for a lock of `blocker`.
 ///
 /// # Panics
 ///
 /// If `work` ends without waiting, or does not come to wait: then the schedule is not the one that was meant.
-pub fn start_blocked<T: Send + 'static>(
+pub fn start_blocked<T: Outcome + Send + 'static>(
     database: &Database,
     blocker: i32,
-    work: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
+    mut work: impl FnMut(&mut PgConnection) -> T + Send + 'static,
 ) -> Waiting<T> {
     let mut conn = database.connect();
     let blocked = pid(&mut conn);
-    let thread = std::thread::spawn(move || work(&mut conn));
+    let thread = std::thread::spawn(move || retrying(|| work(&mut conn)));
     let mut observer = database.connect();
     let started = Instant::now();
     loop {
@@ -146,10 +178,10 @@ pub fn wait_for(condition: impl Fn() -> bool) {
 /// # Panics
 ///
 /// As [`start_blocked`].
-pub fn wait_for_commit<A, B: Send + 'static>(
+pub fn wait_for_commit<A, B: Outcome + Send + 'static>(
     database: &Database,
     hold: impl FnOnce(&mut PgConnection) -> A,
-    work: impl FnOnce(&mut PgConnection) -> B + Send + 'static,
+    work: impl FnMut(&mut PgConnection) -> B + Send + 'static,
 ) -> (A, B) {
     let mut conn = database.connect();
     let holder = pid(&mut conn);
