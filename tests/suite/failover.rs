@@ -103,6 +103,14 @@ fn await_count(conn: &mut PgConnection, from: &str, rows: i64) {
 
 const COMMITTING: &str = "pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'";
 
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// What a client knows of its session.
 struct Client {
     spent: Vec<TokenHash>,
@@ -165,13 +173,15 @@ fn a_synchronous_standby_has_all_that_was_acknowledged_and_the_unknown_is_resolv
             })
         };
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        // Also where this thread fails: the scope waits for the clients.
+        let at_the_end = SetOnDrop(&stop);
         await_acknowledged(400);
         // The standby goes on to receive, and so has what is committed, but confirms nothing: each client's COMMIT waits.
         fleet.on_standby().batch_execute("SELECT pg_wal_replay_pause()").unwrap();
         await_count(&mut fleet.database.connect(), COMMITTING, i64::try_from(CLIENTS).unwrap());
         fleet.fail_over();
         await_acknowledged(400);
-        stop.store(true, Ordering::SeqCst);
+        drop(at_the_end);
         clients.into_iter().map(|client| client.join().expect("no client fails")).collect()
     });
 

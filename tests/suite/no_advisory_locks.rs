@@ -59,6 +59,23 @@ fn many_processes_migrate_at_once_all_the_same() {
     }
 }
 
+/// As after an update of the library: the ledger is there, so nobody collides in making it.
+#[test]
+fn many_processes_migrate_at_once_from_an_earlier_version() {
+    for _ in 0..10 {
+        let (_database, url) = without_locks();
+        let ledger = "CREATE TABLE refresh_tokens_migrations (
+            version    text        PRIMARY KEY,
+            adopted    boolean     NOT NULL,
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        )";
+        database::connect(&url).batch_execute(ledger).unwrap();
+        let applied: Vec<String> = at_once(&url, migrate).into_iter().flat_map(Result::unwrap).collect();
+        assert_eq!(applied, NAMES, "each once");
+        assert_eq!(verify(&mut database::connect(&url)), Ok(()));
+    }
+}
+
 /// They run into each other, and are told; whoever calls again until it is answered leaves all indexes behind.
 #[test]
 fn many_processes_build_the_indexes_at_once_all_the_same() {

@@ -172,23 +172,36 @@ fn of_two_replays_one_is_answered() {
     assert_eq!(reuse(second).1, BreachResponse::GivenBefore);
 }
 
-/// The stale row may be deleted between detection and response: the response is given all the same.
+/// The stale row may be deleted between detection and response: the response is given all the same, and is not taken for
+/// one that was given before, although there is no row to be marked in either case.
 #[test]
 fn invariant_5_clean_up_between_detection_and_response_hides_nothing() {
     let database = Database::migrated();
-    let (session, _) = stolen(&mut database.connect());
-    let (stale, user_id) = (session[0].token_hash.clone(), session[0].user_id);
-    let ((), redemption) = race::wait_for_commit(
-        &database,
-        |conn| {
-            // It holds the user's gate, so that the response waits.
-            RefreshTokenRepository::new(conn).revoke_all_for_user_in_org(user_id, Uuid::new_v4()).unwrap();
-            diesel::delete(dsl::refresh_tokens.find(session[0].id)).execute(conn).unwrap();
-        },
-        move |conn| redeem(conn, &stale, OnReuse::RevokeSession),
-    );
-    assert_eq!(ended(reuse(redemption).1), (2, 1, 1));
-    assert!(!is_valid(&database, &session[2].token_hash));
+    // It is gone before the response looks for it, or goes while the response waits to mark it.
+    for response_waits_at_the_gate in [true, false] {
+        for (on_reuse, expected, other_lives) in [
+            (OnReuse::RevokeSession, (2, 1, 1), true),
+            (OnReuse::EndSession, (1, 1, 1), true),
+            (OnReuse::RevokeChain, (2, 1, 1), true),
+            (OnReuse::RevokeUser, (3, 2, 2), false),
+        ] {
+            let (session, other) = stolen(&mut database.connect());
+            let (stale, user_id) = (session[0].token_hash.clone(), session[0].user_id);
+            let ((), redemption) = race::wait_for_commit(
+                &database,
+                |conn| {
+                    if response_waits_at_the_gate {
+                        RefreshTokenRepository::new(conn).revoke_all_for_user_in_org(user_id, Uuid::new_v4()).unwrap();
+                    }
+                    diesel::delete(dsl::refresh_tokens.find(session[0].id)).execute(conn).unwrap();
+                },
+                move |conn| redeem(conn, &stale, on_reuse),
+            );
+            assert_eq!(ended(reuse(redemption).1), expected, "{on_reuse:?}, at the gate: {response_waits_at_the_gate}");
+            assert!(!is_valid(&database, &session[2].token_hash));
+            assert_eq!(is_valid(&database, &other.token_hash), other_lives);
+        }
+    }
 }
 
 /// Whoever waited for a rotation keeps PostgreSQL's lock on the spent row until the end of its transaction, and its

@@ -9,6 +9,7 @@
     reason = "a test without its database must fail loudly, and the errors are Diesel's"
 )]
 
+pub mod account;
 pub mod binaries;
 pub mod database;
 pub mod doc;
