@@ -18,10 +18,10 @@ fn successor_survives(rotation_by: By, revoke: impl FnOnce(&mut PgConnection, &R
     let mut conn = database.connect();
     let h1 = create(&mut conn);
     let h2 = rotate(By::Library, &mut conn, &h1.token_hash);
-    let rotating = race::pid(&mut conn);
     let revocation = RefCell::new(None);
     let h3 = conn
         .transaction(|conn| {
+            let rotating = race::pid(conn);
             let h3 = rotate(rotation_by, conn, &h2);
             let thread = race::start_blocked(&database, rotating, move |conn| revoke(conn, &h1));
             revocation.replace(Some(thread));
@@ -125,10 +125,10 @@ fn flaw_4_two_callers_in_autocommit_get_two_live_successors() {
 
     let presented = create(&mut first);
     let hash = presented.token_hash.clone();
-    let pid = race::pid(&mut first);
     let late = RefCell::new(None);
     let h2 = first
         .transaction(|conn| {
+            let pid = race::pid(conn);
             let h2 = rotate(By::Library, conn, &presented.token_hash);
             late.replace(Some(race::start_blocked(&database, pid, move |conn| {
                 RefreshTokenRepository::new(conn).rotate(&hash, &successor(), Binding::ANY)
@@ -175,10 +175,10 @@ fn expired_during_the_wait_is_accepted(
     let mut conn = database.connect();
     let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(1_500);
     let token = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { expires_at, ..new_token() }).unwrap();
-    let pid = race::pid(&mut conn);
     let presenter = RefCell::new(None);
     let hash = token.token_hash.clone();
     conn.transaction(|conn| {
+        let pid = race::pid(conn);
         reference::get_valid_for_rotation(conn, hash.expose(), None)?.expect("it is valid");
         presenter.replace(Some(race::start_blocked(&database, pid, move |conn| present(conn, &token))));
         assert!(race::now(conn) < expires_at, "it was valid when the wait began");
@@ -287,9 +287,11 @@ fn flaw_12_a_cyclic_chain_is_never_walked_to_its_end() {
     reference::mark_rotated(&mut conn, last.id, first.id).unwrap();
 
     // PostgreSQL 17 joins three rows by a nested loop, which stops reading the chain when it has seen each.
-    sql_query("SET enable_nestloop = off").execute(&mut conn).unwrap();
-    sql_query("SET statement_timeout = '500ms'").execute(&mut conn).unwrap();
-    let endless = reference::revoke_token_chain(&mut conn, first.id);
+    let endless = conn.transaction(|conn| {
+        sql_query("SET LOCAL enable_nestloop = off").execute(conn)?;
+        sql_query("SET LOCAL statement_timeout = '500ms'").execute(conn)?;
+        reference::revoke_token_chain(conn, first.id)
+    });
     assert!(endless.unwrap_err().to_string().contains("statement timeout"));
 
     let revoked = RefreshTokenRepository::new(&mut conn).revoke_token_chain(last.id);

@@ -1,8 +1,11 @@
 //! A schema of its own for each test, on the server of `DATABASE_URL` or on a private one.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use diesel::connection::CacheSize;
 use diesel::prelude::*;
@@ -43,7 +46,8 @@ pub fn with_parameters(url: &str, parameters: &str) -> String {
     format!("{url}{separator}{parameters}")
 }
 
-/// Has all tests reach their server through PgBouncer in transaction mode, if it is set.
+/// Has all tests reach their server through PgBouncer in transaction mode, if it is set: to the path of a file, to which
+/// each of them adds its name.
 pub const THROUGH_PGBOUNCER: &str = "REFRESH_TOKENS_THROUGH_PGBOUNCER";
 
 /// PgBouncer in front of a private server, which all of them share.
@@ -73,15 +77,18 @@ impl Pooled {
 
     /// That of [`THROUGH_PGBOUNCER`]: fewer server processes than connections, so that they are lent around.
     fn shared() -> Option<&'static Self> {
-        static POOLED: OnceLock<Option<Pooled>> = OnceLock::new();
-        let start = || std::env::var_os(THROUGH_PGBOUNCER).map(|_| Self::start(&["default_pool_size = 6"]));
-        POOLED.get_or_init(start).as_ref()
+        static POOLED: OnceLock<Pooled> = OnceLock::new();
+        let list = std::env::var_os(THROUGH_PGBOUNCER)?;
+        add_this_test(Path::new(&list)).expect("the list can be written");
+        POOLED.get_or_init(|| Self::start(&["default_pool_size = 6"])).into()
     }
 }
 
-/// The bounds of a store for the tests, which is told of PgBouncer where the tests go through it.
-pub fn config() -> StoreConfig {
-    StoreConfig::default().transaction_pooler(Pooled::shared().is_some())
+/// libtest calls a test's thread as the test.
+fn add_this_test(list: &Path) -> std::io::Result<()> {
+    let thread = std::thread::current();
+    let line = format!("{}\n", thread.name().unwrap_or_default());
+    OpenOptions::new().create(true).append(true).open(list)?.write_all(line.as_bytes())
 }
 
 /// An empty schema, dropped with this value. Its URL sets `search_path` to it.
@@ -90,46 +97,67 @@ pub struct Database {
     server_url: String,
     schema: String,
     url: String,
+    /// Where it is without PgBouncer.
+    direct_url: String,
     drop: String,
     is_pooled: bool,
 }
+
+/// Through PgBouncer, all connections to a database have the same bounds, also those that without it have none: too long
+/// to be met on a busy machine.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
+const PATIENT: [(&str, &str); 2] = [("lock_timeout", "30s"), ("statement_timeout", "60s")];
 
 const PREFIX: &str = "refresh_tokens_test_";
 
 impl Database {
     /// An empty schema on the shared server.
     pub fn empty() -> Self {
-        Pooled::shared().map_or_else(|| Self::empty_on(shared_url()), Self::empty_pooled)
+        Self::empty_with(&[])
+    }
+
+    /// As [`empty`](Self::empty); each connection begins with these settings.
+    pub fn empty_with(settings: &[(&str, &str)]) -> Self {
+        match Pooled::shared() {
+            Some(pooled) => Self::empty_pooled_with(pooled, &[&PATIENT, settings].concat()),
+            None => Self::empty_on_with(shared_url(), settings),
+        }
     }
 
     /// An empty schema in a database of its own, whose URL leads to PgBouncer.
     ///
-    /// PgBouncer refuses or drops the `options` of a URL, so the database has the `search_path`, and the timeouts that a
-    /// store cannot set.
-    pub fn empty_pooled(pooled: &Pooled) -> Self {
+    /// PgBouncer refuses or drops the `options` of a URL, so the database has the `search_path` and the settings.
+    fn empty_pooled_with(pooled: &Pooled, settings: &[(&str, &str)]) -> Self {
         let name = fresh_name();
         let server_url = pooled.server.url();
         run(&mut connect(&server_url), &format!("CREATE DATABASE {name}"));
-        let mut conn = connect(&server_url.replace("///postgres?", &format!("///{name}?")));
+        let direct_url = server_url.replace("///postgres?", &format!("///{name}?"));
+        let mut conn = connect(&direct_url);
         run(&mut conn, &format!("CREATE SCHEMA {name}"));
-        for setting in [&format!("search_path = {name}"), "lock_timeout = '2s'", "statement_timeout = '10s'"] {
-            run(&mut conn, &format!("ALTER DATABASE {name} SET {setting}"));
+        for (setting, value) in [("search_path", name.as_str())].iter().chain(settings) {
+            run(&mut conn, &format!("ALTER DATABASE {name} SET {setting} = '{value}'"));
         }
         let url = pooled.pooler.url(&name);
         let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-        Self { server_url, schema: name, url, drop, is_pooled: true }
+        Self { server_url, schema: name, url, direct_url, drop, is_pooled: true }
     }
 
     /// An empty schema on the server of this URL.
     pub fn empty_on(server_url: &str) -> Self {
+        Self::empty_on_with(server_url, &[])
+    }
+
+    fn empty_on_with(server_url: &str, settings: &[(&str, &str)]) -> Self {
         static SWEPT: OnceLock<()> = OnceLock::new();
         let mut conn = connect(server_url);
         SWEPT.get_or_init(|| sweep(&mut conn));
         let schema = fresh_name();
         run(&mut conn, &format!("CREATE SCHEMA {schema}"));
-        let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}"));
+        let set = |(name, value): &(&str, &str)| format!("%20-c{name}%3D{}", value.replace(' ', "%5C%20"));
+        let settings: String = settings.iter().map(set).collect();
+        let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}{settings}"));
         let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
-        Self { server_url: server_url.to_owned(), schema, url, drop, is_pooled: false }
+        Self { server_url: server_url.to_owned(), schema, direct_url: url.clone(), url, drop, is_pooled: false }
     }
 
     /// A schema with this library's tables.
@@ -137,14 +165,20 @@ impl Database {
         Self::empty().migrate()
     }
 
+    /// As [`migrated`](Self::migrated); each connection begins with these settings.
+    pub fn migrated_with(settings: &[(&str, &str)]) -> Self {
+        Self::empty_with(settings).migrate()
+    }
+
     /// A schema with this library's tables, on the server of this URL.
     pub fn migrated_on(server_url: &str) -> Self {
         Self::empty_on(server_url).migrate()
     }
 
-    /// As [`empty_pooled`](Self::empty_pooled), with this library's tables.
+    /// A schema with this library's tables in a database of its own, whose URL leads to PgBouncer, and which has a
+    /// store's default timeouts.
     pub fn migrated_pooled(pooled: &Pooled) -> Self {
-        Self::empty_pooled(pooled).migrate()
+        Self::empty_pooled_with(pooled, &[("lock_timeout", "2s"), ("statement_timeout", "10s")]).migrate()
     }
 
     fn migrate(self) -> Self {
@@ -165,10 +199,29 @@ impl Database {
     /// A connection whose `search_path` is this schema; through PgBouncer, one without prepared statements.
     pub fn connect(&self) -> PgConnection {
         let mut conn = connect(&self.url);
+        self.customize(&mut conn);
+        conn
+    }
+
+    /// Has a connection to it, which the test opened by itself, prepare nothing by name if it leads through PgBouncer.
+    pub fn customize(&self, conn: &mut PgConnection) {
         if self.is_pooled {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         }
-        conn
+    }
+
+    /// For a store on it, which is told of PgBouncer where its connections lead through it.
+    pub fn config(&self) -> StoreConfig {
+        if !self.is_pooled {
+            return StoreConfig::default();
+        }
+        let [lock, statement] = PATIENCE;
+        StoreConfig::default().transaction_pooler(true).lock_timeout(lock).statement_timeout(statement)
+    }
+
+    /// A connection that has a server process of its own: for who looks on, and for what belongs to a session.
+    pub fn connect_directly(&self) -> PgConnection {
+        connect(&self.direct_url)
     }
 }
 
