@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::{Error, RefreshTokenStore, Result, StoreConfig};
 use refresh_tokens_support::server::Durability;
@@ -11,10 +10,13 @@ use refresh_tokens_support::{Database, Server, race};
 use super::{POOL, call, cases, every_verb, private, store_on};
 use crate::every_verb::Verb;
 
+const SLOTS: usize = 12;
+
 /// `max_connections` is reached, and the store has none.
 #[test]
 fn invariant_9_a_server_without_a_free_connection_is_unreachable_in_time() {
-    let settings = ["max_connections=12", "superuser_reserved_connections=0", "max_wal_senders=0"];
+    let connections = format!("max_connections={SLOTS}");
+    let settings = [&connections, "superuser_reserved_connections=0", "max_wal_senders=0"];
     let server = Server::temporary_with(Durability::Process, &settings);
     let server = server.unwrap_or_else(|error| panic!("\n\n{error}\n"));
     let database = Database::migrated_on(&server.url());
@@ -23,19 +25,26 @@ fn invariant_9_a_server_without_a_free_connection_is_unreachable_in_time() {
     let others = RefCell::new(Vec::new());
     let take_all = || {
         let pid = store.pool().get().map(|mut conn| race::pid(&mut conn)).unwrap();
-        operator.batch_execute(&format!("SELECT pg_terminate_backend({pid}, 10000)")).unwrap();
-        while let Ok(conn) = PgConnection::establish(database.url()) {
-            others.borrow_mut().push(conn);
-        }
-        assert!(others.borrow().len() > 5, "there were some to take");
+        race::terminate(&mut operator, pid);
+        // All slots but those of the operator and the observer. A connection that has ended may be giving its back still.
+        race::wait_for(|| {
+            others.borrow_mut().extend(PgConnection::establish(database.url()));
+            others.borrow().len() == SLOTS - 2
+        });
+        // The pool tells the first who asks of the connection that it has lost.
+        race::wait_for(|| store.pool().get().is_err() && store.pool().state().connections == 0);
+    };
+    let give_back = || {
+        others.borrow_mut().clear();
+        race::wait_for(|| store.pool().state().idle_connections == 1);
     };
     let is_unreachable = |_: &Verb, outcome: &Result<&'static str>| match outcome {
         Err(Error::Unreachable { message }) => {
-            message.contains("too many clients already") || message.starts_with("no connection is open")
+            message.contains("too many clients already") || message.starts_with("no connection could be opened")
         }
         _ => false,
     };
-    every_verb(&database, &store, POOL, take_all, is_unreachable, || others.borrow_mut().clear());
+    every_verb(&database, &store, POOL, take_all, is_unreachable, give_back);
 }
 
 /// All connections of the pool die while nobody uses them: no call notices.
