@@ -63,7 +63,7 @@ fn of_64_who_present_one_token_one_wins_and_the_others_are_told() {
 /// connections are free again.
 #[test]
 fn invariant_9_64_waiters_for_a_row_that_is_held_are_all_answered() {
-    let database = Database::migrated_with(&[("lock_timeout", "50ms")]);
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
     let config = database
         .config()
         .max_connections(4)
@@ -163,7 +163,7 @@ fn a_host_that_locks_in_the_wrong_order_meets_a_conflict_and_not_a_wrong_answer(
 /// Where the connection's default is above READ COMMITTED, two presenters of one token still get a typed answer.
 #[test]
 fn a_default_of_serializable_costs_retries_and_no_answer() {
-    let database = Database::migrated_with(&[("default_transaction_isolation", "serializable")]);
+    let database = Database::migrated().with(&[("default_transaction_isolation", "serializable")]);
     let config = database.config().max_connections(8).conflict_retries(20);
     let store = RefreshTokenStore::connect(database.url(), &config).unwrap();
     let token = store.create(&new_token()).unwrap();

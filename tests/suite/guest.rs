@@ -94,7 +94,7 @@ fn invariant_10_a_transaction_in_a_transaction_is_a_savepoint() {
 #[test]
 fn invariant_3_whatever_the_default_isolation() {
     for isolation in ["repeatable read", "serializable"] {
-        let database = Database::migrated_with(&[("default_transaction_isolation", isolation)]);
+        let database = Database::migrated().with(&[("default_transaction_isolation", isolation)]);
         let mut conn = database.connect();
         let hashes = chain(&mut conn, 2);
         let first = row(&mut conn, &hashes[0]);
@@ -154,7 +154,7 @@ fn invariant_3_an_old_snapshot_of_the_hosts_is_an_error() {
 #[test]
 fn invariant_2_in_repeatable_read_and_serializable_is_right_or_transient() {
     for isolation in ["repeatable read", "serializable"] {
-        let database = Database::migrated_with(&[("default_transaction_isolation", isolation)]);
+        let database = Database::migrated().with(&[("default_transaction_isolation", isolation)]);
         let mut conn = database.connect();
         let token = create(&mut conn);
         let hash = token.token_hash.clone();

@@ -71,7 +71,7 @@ fn up_down_and_up_again() {
 #[test]
 fn many_processes_migrate_at_once() {
     for default_isolation in ["read committed", "repeatable read", "serializable"] {
-        let database = Database::empty_with(&[("default_transaction_isolation", default_isolation)]);
+        let database = Database::empty().with(&[("default_transaction_isolation", default_isolation)]);
         let start = Arc::new(Barrier::new(8));
         let threads: Vec<_> = (0..8)
             .map(|_| {

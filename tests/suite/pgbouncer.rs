@@ -84,7 +84,7 @@ fn what_the_server_says_of_another_clients_statement_is_told_apart() {
 }
 
 /// What these look at is not the library, but what transaction pooling takes from a test.
-const NOT_THROUGH: [&str; 14] = [
+const NOT_THROUGH: [&str; 12] = [
     // They start poolers, servers or limits of their own.
     "pgbouncer::",
     "failover::",
@@ -98,11 +98,8 @@ const NOT_THROUGH: [&str; 14] = [
     // They build indexes under a lock of the session: that is for a connection to PostgreSQL itself.
     "indexes::",
     "no_advisory_locks::",
-    // They set bounds that are the server's there.
-    "bad_input::settings::a_store_of_any_settings_works_or_says_that_a_wait_was_too_short",
+    // It sets bounds that are the server's there.
     "store::no_setting_panics",
-    // It joins two schemas of one database.
-    "retention::roles::invariant_10_the_archive_is_where_the_table_is",
 ];
 
 /// The others pass once more, and those that reached a database did it through PgBouncer.

@@ -220,7 +220,7 @@ fn a_breach_response_and_a_revocation_of_the_user_do_not_deadlock() {
 /// In a transaction of the host's, too, a refusal gives back what it locked: here the successor of a repeated request.
 #[test]
 fn a_refusal_keeps_no_lock() {
-    let database = Database::migrated_with(&[("lock_timeout", "50ms")]);
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
     let mut conn = database.connect();
     let hashes = chain(&mut conn, 3);
     let rows: Vec<_> = hashes.iter().map(|hash| row(&mut conn, hash)).collect();

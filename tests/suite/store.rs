@@ -73,7 +73,7 @@ fn a_transaction_of_the_store_is_one() {
 
 #[test]
 fn invariant_9_a_wait_for_a_lock_ends_busy() {
-    let database = Database::migrated_with(&[("lock_timeout", "50ms")]);
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
     let store = open(&database, &config(&database).lock_timeout(Duration::from_millis(50)));
     let token = store.create(&new_token()).unwrap();
     let mut holder = database.connect();
@@ -107,7 +107,7 @@ fn invariant_9_a_wait_for_a_lock_ends_busy() {
 /// A revocation in a transaction that stays open has shut the gate.
 #[test]
 fn invariant_9_a_wait_at_a_gate_ends_busy() {
-    let database = Database::migrated_with(&[("lock_timeout", "50ms")]);
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
     let store = open(&database, &config(&database).lock_timeout(Duration::from_millis(50)));
     let token = store.create(&new_token()).unwrap();
     let session = NewSession::default().authenticated_at(store.now().unwrap());
@@ -132,8 +132,8 @@ fn invariant_9_a_wait_at_a_gate_ends_busy() {
 
 #[test]
 fn invariant_9_a_statement_that_takes_too_long_ends_busy() {
-    let database = Database::migrated_with(&[("lock_timeout", "60s"), ("statement_timeout", "50ms")]);
-    let config = config(&database).lock_timeout(Duration::from_secs(60)).statement_timeout(Duration::from_millis(50));
+    let database = Database::migrated().with(&[("lock_timeout", "60s"), ("statement_timeout", "500ms")]);
+    let config = config(&database).lock_timeout(Duration::from_secs(60)).statement_timeout(Duration::from_millis(500));
     let store = open(&database, &config);
     let token = store.create(&new_token()).unwrap();
     let mut holder = database.connect();

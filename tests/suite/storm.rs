@@ -204,7 +204,7 @@ fn report(seed: u64, tally: &Tally) {
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     // Without retries, so that a deadlock cannot hide, and with many where every other transaction ends in a conflict.
     let (database, retries) = if profile.under == Under::Serializable {
-        (Database::migrated_with(&[("default_transaction_isolation", "serializable")]), SERIALIZABLE_RETRIES)
+        (Database::migrated().with(&[("default_transaction_isolation", "serializable")]), SERIALIZABLE_RETRIES)
     } else {
         (Database::migrated(), 0)
     };

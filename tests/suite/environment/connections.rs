@@ -1,11 +1,15 @@
 //! Connections: none left on the server, and those in the pool dead since a restart.
 
 use std::cell::RefCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use refresh_tokens::{Error, RefreshTokenStore, Result, StoreConfig};
 use refresh_tokens_support::server::Durability;
-use refresh_tokens_support::{Database, Server, race};
+use refresh_tokens_support::{Database, Direction, Fault, Server, Wire, race};
 
 use super::{POOL, call, cases, every_verb, private, store_on};
 use crate::every_verb::Verb;
@@ -62,4 +66,39 @@ fn a_restart_while_the_connections_are_idle_is_not_noticed() {
             assert_eq!(call(&store, verb, case, POOL), Ok(verb.first), "{}", verb.name);
         }
     }
+}
+
+/// The first connection comes at once, and the next when the other end of the channel is gone.
+#[derive(Debug)]
+struct LongInComing {
+    had: AtomicBool,
+    end: Mutex<Receiver<()>>,
+}
+
+impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for LongInComing {
+    fn on_acquire(&self, _: &mut PgConnection) -> std::result::Result<(), diesel::r2d2::Error> {
+        if self.had.swap(true, Ordering::SeqCst) {
+            let _ = self.end.lock().unwrap().recv();
+        }
+        Ok(())
+    }
+}
+
+/// All that the pool has to tell then is how the one that it had broke, and that is no fault of its URL.
+#[test]
+fn a_connection_that_broke_and_is_not_replaced_in_time_is_unreachable() {
+    let (server, database) = private();
+    let wire = Wire::to(&server);
+    let (comes, end) = mpsc::channel();
+    let pool = Pool::builder()
+        .max_size(1)
+        .connection_timeout(POOL)
+        .connection_customizer(Box::new(LongInComing { had: AtomicBool::new(false), end: Mutex::new(end) }))
+        .build_unchecked(ConnectionManager::<PgConnection>::new(wire.url(database.url())));
+    race::wait_for(|| pool.state().idle_connections == 1);
+    let store = RefreshTokenStore::from_pool(pool);
+    wire.arm(Fault::Cut { direction: Direction::ToServer, message: 0, half: false });
+    let message = "no connection could be opened in time".to_owned();
+    assert_eq!(store.now(), Err(Error::Unreachable { message }));
+    drop(comes);
 }

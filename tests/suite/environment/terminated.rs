@@ -7,7 +7,7 @@ use refresh_tokens::{Binding, Error, RefreshTokenStore, Rotation};
 use refresh_tokens_support::doc::successor;
 use refresh_tokens_support::{Database, race};
 
-use super::{cases, store_on};
+use super::cases;
 use crate::every_verb::Case;
 
 /// In the middle of each verb, which waits for the table there.
@@ -39,8 +39,8 @@ fn a_process_that_is_terminated_during_a_verb_is_a_lost_connection() {
 /// The host does something slow in its transaction.
 #[test]
 fn idle_in_transaction_session_timeout_is_a_lost_connection() {
-    let database = Database::migrated_with(&[("lock_timeout", "100ms")]);
-    let store = store_on(&database);
+    let database = Database::migrated();
+    let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
     let mut observer = database.connect();
     let case = Case::new(&mut observer);
     let rotate = |asleep: bool| {

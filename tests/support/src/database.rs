@@ -113,61 +113,57 @@ const PREFIX: &str = "refresh_tokens_test_";
 impl Database {
     /// An empty schema on the shared server.
     pub fn empty() -> Self {
-        Self::empty_with(&[])
-    }
-
-    /// As [`empty`](Self::empty); each connection begins with these settings.
-    pub fn empty_with(settings: &[(&str, &str)]) -> Self {
-        match Pooled::shared() {
-            Some(pooled) => Self::empty_pooled_with(pooled, &[&PATIENT, settings].concat()),
-            None => Self::empty_on_with(shared_url(), settings),
-        }
+        Pooled::shared()
+            .map_or_else(|| Self::empty_on(shared_url()), |pooled| Self::empty_pooled(pooled).with(&PATIENT))
     }
 
     /// An empty schema in a database of its own, whose URL leads to PgBouncer.
-    ///
-    /// PgBouncer refuses or drops the `options` of a URL, so the database has the `search_path` and the settings.
-    fn empty_pooled_with(pooled: &Pooled, settings: &[(&str, &str)]) -> Self {
+    fn empty_pooled(pooled: &Pooled) -> Self {
         let name = fresh_name();
         let server_url = pooled.server.url();
         run(&mut connect(&server_url), &format!("CREATE DATABASE {name}"));
         let direct_url = server_url.replace("///postgres?", &format!("///{name}?"));
-        let mut conn = connect(&direct_url);
-        run(&mut conn, &format!("CREATE SCHEMA {name}"));
-        for (setting, value) in [("search_path", name.as_str())].iter().chain(settings) {
-            run(&mut conn, &format!("ALTER DATABASE {name} SET {setting} = '{value}'"));
-        }
+        run(&mut connect(&direct_url), &format!("CREATE SCHEMA {name}"));
         let url = pooled.pooler.url(&name);
         let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-        Self { server_url, schema: name, url, direct_url, drop, is_pooled: true }
+        let database = Self { server_url, schema: name.clone(), url, direct_url, drop, is_pooled: true };
+        database.with(&[("search_path", &name)])
     }
 
     /// An empty schema on the server of this URL.
     pub fn empty_on(server_url: &str) -> Self {
-        Self::empty_on_with(server_url, &[])
-    }
-
-    fn empty_on_with(server_url: &str, settings: &[(&str, &str)]) -> Self {
         static SWEPT: OnceLock<()> = OnceLock::new();
         let mut conn = connect(server_url);
         SWEPT.get_or_init(|| sweep(&mut conn));
         let schema = fresh_name();
         run(&mut conn, &format!("CREATE SCHEMA {schema}"));
-        let set = |(name, value): &(&str, &str)| format!("%20-c{name}%3D{}", value.replace(' ', "%5C%20"));
-        let settings: String = settings.iter().map(set).collect();
-        let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}{settings}"));
+        let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}"));
         let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
         Self { server_url: server_url.to_owned(), schema, direct_url: url.clone(), url, drop, is_pooled: false }
+    }
+
+    /// Has every connection that is opened from now on begin with these settings.
+    ///
+    /// PgBouncer refuses or drops the `options` of a URL, so there it is the database that has them.
+    #[must_use]
+    pub fn with(mut self, settings: &[(&str, &str)]) -> Self {
+        if self.is_pooled {
+            let mut conn = connect(&self.server_url);
+            for (name, value) in settings {
+                let value = value.replace(", ", "', '"); // a list is one of strings
+                run(&mut conn, &format!("ALTER DATABASE {} SET {name} = '{value}'", self.schema));
+            }
+        } else {
+            let set = |(name, value): &(&str, &str)| format!("%20-c{name}%3D{}", value.replace(' ', "%5C%20"));
+            self.url.extend(settings.iter().map(set));
+            self.direct_url.clone_from(&self.url);
+        }
+        self
     }
 
     /// A schema with this library's tables.
     pub fn migrated() -> Self {
         Self::empty().migrate()
-    }
-
-    /// As [`migrated`](Self::migrated); each connection begins with these settings.
-    pub fn migrated_with(settings: &[(&str, &str)]) -> Self {
-        Self::empty_with(settings).migrate()
     }
 
     /// A schema with this library's tables, on the server of this URL.
@@ -178,11 +174,12 @@ impl Database {
     /// A schema with this library's tables in a database of its own, whose URL leads to PgBouncer, and which has a
     /// store's default timeouts.
     pub fn migrated_pooled(pooled: &Pooled) -> Self {
-        Self::empty_pooled_with(pooled, &[("lock_timeout", "2s"), ("statement_timeout", "10s")]).migrate()
+        Self::empty_pooled(pooled).with(&[("lock_timeout", "2s"), ("statement_timeout", "10s")]).migrate()
     }
 
+    /// On a connection to the server itself, so that PgBouncer opens none before a test has all its settings.
     fn migrate(self) -> Self {
-        refresh_tokens::migrate(&mut self.connect()).expect("the migrations apply to an empty schema");
+        refresh_tokens::migrate(&mut self.connect_directly()).expect("the migrations apply to an empty schema");
         self
     }
 
