@@ -266,12 +266,11 @@ impl RefreshTokenStore {
 
     /// r2d2 reports a wait that timed out; if opening a connection failed meanwhile, its text goes on with why.
     fn not_had(&self, error: &PoolError) -> Error {
-        const NONE: &str = "no connection could be opened in time";
         let message = error.to_string();
         match message.split_once(": ") {
-            Some(_) => unreachable(&message, NONE),
+            Some(_) => unreachable(&message, NOT_IN_TIME),
             // Another caller was told why.
-            None if self.pool.state().connections == 0 => Error::Unreachable { message: NONE.to_owned() },
+            None if self.pool.state().connections == 0 => Error::Unreachable { message: NOT_IN_TIME.to_owned() },
             None => Error::PoolExhausted { waited: self.pool.connection_timeout() },
         }
     }
@@ -332,7 +331,7 @@ impl RefreshTokenStore {
 /// On connections of its own, as those of the store would leave settings and statements with the pooler.
 fn refuse_pooler(database_url: &str, config: &StoreConfig) -> Result<()> {
     let pool = open(database_url, config, 2, Box::new(Stateless))?;
-    let take = || pool.get().map_err(|error| unreachable(&error.to_string(), UNUSABLE));
+    let take = || pool.get().map_err(|error| not_opened(&error));
     check_pooler(&mut *take()?, &mut *take()?)
 }
 
@@ -349,10 +348,17 @@ fn open(
         .connection_customizer(customizer)
         .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
         .build(Manager::new(network::bounded(database_url, config.network_timeout)))
-        .map_err(|error| unreachable(&error.to_string(), UNUSABLE))
+        .map_err(|error| not_opened(&error))
 }
 
-const UNUSABLE: &str = "the database URL cannot be used";
+const NOT_IN_TIME: &str = "no connection could be opened in time";
+
+/// Without a reason, the time was over before the first attempt was.
+fn not_opened(error: &PoolError) -> Error {
+    let message = error.to_string();
+    let otherwise = if message.contains(": ") { "the database URL cannot be used" } else { NOT_IN_TIME };
+    unreachable(&message, otherwise)
+}
 
 /// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password: what is not
 /// known to be of an attempt to connect is not told, but what is the case otherwise.

@@ -16,6 +16,7 @@ use refresh_tokens::{Error, RefreshTokenStore, Result, Wait};
 use refresh_tokens_support::server::Durability;
 use refresh_tokens_support::{Database, Server, race};
 
+use crate::common::open_patiently;
 use crate::every_verb::{Case, VERBS, Verb};
 
 const POOL: Duration = Duration::from_millis(100);
@@ -30,9 +31,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// One connection, so that it is known which one a call takes.
 fn store_on(database: &Database) -> RefreshTokenStore {
     let config = database.config().max_connections(1).pool_timeout(POOL).lock_timeout(LOCK);
-    // So short a wait may be too short for the first connection on a busy machine.
-    let attempts = std::iter::repeat_with(|| RefreshTokenStore::connect(database.url(), &config).ok());
-    attempts.take(100).find_map(|store| store).expect("the database answers")
+    open_patiently(database.url(), &config)
 }
 
 fn private() -> (Server, Database) {

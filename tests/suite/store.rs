@@ -1,5 +1,6 @@
 //! The pooled store: shared among threads, and every wait bounded (invariant 9).
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -182,6 +183,16 @@ fn a_database_that_is_not_there_is_unreachable() {
         assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
     }
+}
+
+/// Somebody listens there, and never answers.
+#[test]
+fn a_database_that_does_not_answer_in_time_is_unreachable() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("postgresql://someone@127.0.0.1:{}/nothing", silent.local_addr().unwrap().port());
+    let config = StoreConfig::default().pool_timeout(Duration::from_millis(50));
+    let message = "no connection could be opened in time".to_owned();
+    assert_eq!(RefreshTokenStore::connect(&url, &config).err(), Some(Error::Unreachable { message }));
 }
 
 #[test]

@@ -24,9 +24,11 @@ use std::time::Duration;
 use diesel::prelude::*;
 use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, RefreshTokenStore, StoreConfig};
+use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, StoreConfig};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
+
+use crate::common::open_patiently;
 
 use act::Host;
 use check::{check, explain};
@@ -259,7 +261,7 @@ struct Shared {
 impl Shared {
     fn on(url: &str, config: StoreConfig, retries: u32, operations: usize) -> Self {
         let config = config.max_connections(CONNECTIONS).conflict_retries(retries);
-        let store = RefreshTokenStore::connect(url, &config).expect("the database answers");
+        let store = open_patiently(url, &config);
         Self {
             group: GroupRotator::new(store.clone(), &GroupConfig::default().queue_timeout(PATIENCE)),
             host: Host { store, retries },
