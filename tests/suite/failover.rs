@@ -20,7 +20,7 @@ use refresh_tokens_support::doc::{new_token, successor};
 use refresh_tokens_support::server::Durability;
 use refresh_tokens_support::{Database, Server};
 
-use crate::common::row;
+use crate::common::{open_patiently, row};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -49,7 +49,7 @@ impl Fleet {
 
     fn store(&self) -> RefreshTokenStore {
         let config = StoreConfig::default().pool_timeout(Duration::from_millis(500));
-        RefreshTokenStore::connect(&self.url(), &config).expect("the primary answers")
+        open_patiently(&self.url(), &config)
     }
 
     /// A connection to the standby, in the schema of the tests.

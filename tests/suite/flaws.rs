@@ -22,10 +22,10 @@ fn of_an_unborn(
     let mut conn = database.connect();
     let h1 = create(&mut conn);
     let h2 = rotate(By::Library, &mut conn, &h1.token_hash);
-    let rotating = race::pid(&mut conn);
     let revocation = RefCell::new(None);
     let h3 = conn
         .transaction(|conn| {
+            let rotating = race::pid(conn);
             let h3 = rotate(rotation_by, conn, &h2);
             let thread = race::start_blocked(&database, rotating, move |conn| revoke(conn, &h1));
             revocation.replace(Some(thread));
@@ -123,10 +123,10 @@ fn flaw_4_two_callers_in_autocommit_get_two_live_successors() {
 
     let presented = create(&mut first);
     let hash = presented.token_hash.clone();
-    let pid = race::pid(&mut first);
     let late = RefCell::new(None);
     let h2 = first
         .transaction(|conn| {
+            let pid = race::pid(conn);
             let h2 = rotate(By::Library, conn, &presented.token_hash);
             late.replace(Some(race::start_blocked(&database, pid, move |conn| {
                 RefreshTokenRepository::new(conn).rotate(&hash, &successor(), Binding::ANY)
@@ -173,10 +173,10 @@ fn expired_during_the_wait_is_accepted(
     let mut conn = database.connect();
     let expires_at = race::now(&mut conn) + chrono::Duration::milliseconds(1_500);
     let token = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { expires_at, ..new_token() }).unwrap();
-    let pid = race::pid(&mut conn);
     let presenter = RefCell::new(None);
     let hash = token.token_hash.clone();
     conn.transaction(|conn| {
+        let pid = race::pid(conn);
         reference::get_valid_for_rotation(conn, hash.expose(), None)?.expect("it is valid");
         presenter.replace(Some(race::start_blocked(&database, pid, move |conn| present(conn, &token))));
         assert!(race::now(conn) < expires_at, "it was valid when the wait began");

@@ -9,7 +9,6 @@ use refresh_tokens::{
     Binding, BreachResponse, Durability, Error, NewRefreshToken, NewSession, OnReuse, Redemption, RefreshToken,
     RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RevokedReason, Rotation, Successor, TokenHash,
 };
-use refresh_tokens_support::database::config;
 use refresh_tokens_support::doc::{connection, fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
@@ -212,9 +211,9 @@ fn a_breach_response_and_a_revocation_of_the_user_do_not_deadlock() {
     let mut conn = database.connect();
     let token = create(&mut conn);
     let (hash, user_id) = (token.token_hash.clone(), token.user_id);
-    let rotating = race::pid(&mut conn);
     let (redemption, revocation) = conn
         .transaction(|conn| {
+            let rotating = race::pid(conn);
             rotate(By::Library, conn, &token.token_hash);
             // First in the queue for the row, so that it gets the lock first, and loses it.
             let redemption =
@@ -234,11 +233,11 @@ fn a_breach_response_and_a_revocation_of_the_user_do_not_deadlock() {
 /// In a transaction of the host's, too, a refusal gives back what it locked: here the successor of a repeated request.
 #[test]
 fn a_refusal_keeps_no_lock() {
-    let database = Database::migrated();
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
     let mut conn = database.connect();
     let hashes = chain(&mut conn, 3);
     let rows: Vec<_> = hashes.iter().map(|hash| row(&mut conn, hash)).collect();
-    let store = RefreshTokenStore::connect(database.url(), &config().lock_timeout(Duration::from_millis(50)));
+    let store = RefreshTokenStore::connect(database.url(), &database.config().lock_timeout(Duration::from_millis(50)));
     let store = store.unwrap();
     let sent_again = Successor::new(rows[1].id, hashes[1].clone(), rows[1].expires_at);
     let stranger = Binding::user(Uuid::new_v4());

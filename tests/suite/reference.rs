@@ -1,18 +1,21 @@
 //! The system that this library takes over from, beside it: its statements run on our table as they are, and each
 //! side goes on where the other left off. A team can move service by service.
 
-mod same_rows;
+mod twins;
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
+use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, InvalidInput, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
+    Successor, TokenHash, TokenRevocation,
 };
+use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::reference::{self, NewHash, NewRow, Row};
 use uuid::Uuid;
 
-use crate::common::{By, create, new_hash, rotate, row};
+use crate::common::{By, chain, create, expire, new_hash, rotate, row};
 
 /// A row of ours as that system reads it.
 pub(crate) fn eight_columns(token: &RefreshToken) -> Row {

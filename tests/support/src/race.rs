@@ -12,15 +12,9 @@ use crate::Database;
 use crate::database::{RETRIES, is_serializable};
 
 mod sql {
-    use diesel::sql_types::Integer;
-
     diesel::define_sql_function! {
         /// The server process of this connection.
         fn pg_backend_pid() -> Integer;
-    }
-    diesel::define_sql_function! {
-        /// The processes that this one waits for.
-        fn pg_blocking_pids(pid: Integer) -> Array<Integer>;
     }
     diesel::define_sql_function! {
         /// The database's clock.
@@ -31,7 +25,7 @@ mod sql {
 /// How long something that must happen may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The server process of a connection.
+/// The server process of a connection; through PgBouncer, that of its open transaction.
 pub fn pid(conn: &mut PgConnection) -> i32 {
     diesel::select(sql::pg_backend_pid()).get_result(conn).expect("the server answers")
 }
@@ -102,20 +96,32 @@ pub fn start_blocked<T: Outcome + Send + 'static>(
     blocker: i32,
     mut work: impl FnMut(&mut PgConnection) -> T + Send + 'static,
 ) -> Waiting<T> {
+    let mut observer = database.connect_directly();
+    let before = blocked_by(&mut observer, blocker);
     let mut conn = database.connect();
-    let blocked = pid(&mut conn);
     let thread = std::thread::spawn(move || retrying(|| work(&mut conn)));
-    let mut observer = database.connect();
     let started = Instant::now();
     loop {
-        let blockers: Vec<i32> =
-            diesel::select(sql::pg_blocking_pids(blocked)).get_result(&mut observer).expect("the server answers");
-        if blockers.contains(&blocker) {
-            return Waiting { pid: blocked, thread };
+        let blocked = blocked_by(&mut observer, blocker);
+        if let Some(&pid) = blocked.iter().find(|pid| !before.contains(pid)) {
+            return Waiting { pid, thread };
         }
         assert!(!thread.is_finished(), "it ended instead of waiting for the lock");
         assert!(started.elapsed() < LIMIT, "it did not come to wait for the lock");
     }
+}
+
+/// The processes that wait for a lock of this one. Through PgBouncer, it is seen only now which one works for whom.
+fn blocked_by(observer: &mut PgConnection, blocker: i32) -> Vec<i32> {
+    #[derive(QueryableByName)]
+    struct Blocked {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        pid: i32,
+    }
+    let text = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+    let blocked = diesel::sql_query(text).bind::<diesel::sql_types::Integer, _>(blocker);
+    let blocked: Vec<Blocked> = blocked.load(observer).expect("the server answers");
+    blocked.into_iter().map(|blocked| blocked.pid).collect()
 }
 
 /// Ends a server process, and returns once it is gone.
@@ -141,21 +147,14 @@ pub fn terminate(operator: &mut PgConnection, pid: i32) {
 /// # Panics
 ///
 /// If they do not come to wait.
-pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: i64) {
-    #[derive(QueryableByName)]
-    struct Waiting {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        processes: i64,
-    }
+pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: usize) {
     let started = Instant::now();
     loop {
-        let text = "SELECT count(*) AS processes FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
-        let waiting = diesel::sql_query(text).bind::<diesel::sql_types::Integer, _>(blocker);
-        let waiting: Waiting = waiting.get_result(observer).expect("the server answers");
-        if waiting.processes == processes {
+        let waiting = blocked_by(observer, blocker).len();
+        if waiting == processes {
             return;
         }
-        assert!(started.elapsed() < LIMIT, "{} wait for the lock instead of {processes}", waiting.processes);
+        assert!(started.elapsed() < LIMIT, "{waiting} wait for the lock instead of {processes}");
     }
 }
 
@@ -184,9 +183,9 @@ pub fn wait_for_commit<A, B: Outcome + Send + 'static>(
     work: impl FnMut(&mut PgConnection) -> B + Send + 'static,
 ) -> (A, B) {
     let mut conn = database.connect();
-    let holder = pid(&mut conn);
     let (held, waiting) = conn
         .transaction(|conn| {
+            let holder = pid(conn);
             let held = hold(conn);
             QueryResult::Ok((held, start_blocked(database, holder, work)))
         })

@@ -39,8 +39,7 @@ impl Serializable {
 
     /// The URL of something on that server, by way of this.
     pub fn url(&self, url: &str) -> String {
-        let url = crate::wire::by_port(url, self.port);
-        crate::database::with_options(&url, "-cdefault_transaction_isolation%3Dserializable")
+        crate::wire::by_port(url, self.port)
     }
 }
 

@@ -1,25 +1,16 @@
-//! The same rows in two schemas, each verb by the reference in one and by the library in the other.
+//! The reference and the library on the same rows: each verb by both, with the same answer and the same changes.
 
 use std::collections::BTreeMap;
 
-use diesel::prelude::*;
 use diesel::sql_query;
-use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{
-    Binding, Error, RefreshToken, RefreshTokenRepository, Rotation, Successor, TokenHash, TokenRevocation,
-};
-use refresh_tokens_support::Database;
-use refresh_tokens_support::doc::fresh_hash;
-use refresh_tokens_support::reference::{self, Row};
-use uuid::Uuid;
+use diesel::sql_types::Text;
 
-use super::eight_columns;
-use crate::common::{chain, expire, new_hash, row};
+use super::*;
 
 /// The rows that a verb changed: deleted, or whether it is revoked and all else that the reference knows of it.
 type Changes = BTreeMap<Uuid, Option<(bool, Row)>>;
 
-/// The same rows in two schemas: the reference runs in one, the library in the other.
+/// The same rows in two places: the reference runs in one, the library in the other.
 struct Twins {
     reference: PgConnection,
     library: PgConnection,
@@ -29,11 +20,21 @@ struct Twins {
 
 impl Twins {
     fn new() -> Self {
+        #[derive(QueryableByName)]
+        struct Rows {
+            #[diesel(sql_type = Text)]
+            rows: String,
+        }
         let databases = [Database::migrated(), Database::migrated()];
         let [mut reference, mut library] = databases.each_ref().map(Database::connect);
         fill(&mut reference);
-        let copy = format!("INSERT INTO refresh_tokens SELECT * FROM {}.refresh_tokens", databases[0].schema());
-        sql_query(copy).execute(&mut library).unwrap();
+        let Rows { rows } = sql_query("SELECT jsonb_agg(to_jsonb(it))::text AS rows FROM refresh_tokens it")
+            .get_result(&mut reference)
+            .unwrap();
+        sql_query("INSERT INTO refresh_tokens SELECT * FROM jsonb_populate_recordset(NULL::refresh_tokens, $1::jsonb)")
+            .bind::<Text, _>(rows)
+            .execute(&mut library)
+            .unwrap();
         let rows = all_rows(&mut library);
         assert_eq!(all_rows(&mut reference), rows);
         Self { reference, library, _databases: databases, rows }
