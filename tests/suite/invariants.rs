@@ -42,7 +42,7 @@ fn invariants_1_and_2_of_many_presenters_one_gets_a_successor() {
             let (mut conn, start, hash) = (database.connect(), Arc::clone(&start), token.token_hash.clone());
             std::thread::spawn(move || {
                 start.wait();
-                RefreshTokenRepository::new(&mut conn).rotate(&hash, &successor(), Binding::ANY)
+                race::retrying(|| RefreshTokenRepository::new(&mut conn).rotate(&hash, &successor(), Binding::ANY))
             })
         })
         .collect();

@@ -15,7 +15,9 @@ const PROCESSES: usize = 8;
 /// A schema in which nobody can lock anything by a number.
 fn without_locks() -> (Database, String) {
     let empty = Database::empty();
-    let url = format!("{}%2Cpg_catalog", empty.url());
+    let path = format!("{}, pg_catalog", empty.schema());
+    let empty = empty.with(&[("search_path", &path)]);
+    let url = empty.url().to_owned();
     let mut conn = database::connect(&url);
     conn.batch_execute(
         "CREATE FUNCTION pg_advisory_xact_lock(bigint) RETURNS void LANGUAGE sql AS '';

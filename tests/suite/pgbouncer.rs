@@ -84,9 +84,10 @@ fn what_the_server_says_of_another_clients_statement_is_told_apart() {
 }
 
 /// What these look at is not the library, but what transaction pooling takes from a test.
-const NOT_THROUGH: [&str; 12] = [
+const NOT_THROUGH: [&str; 13] = [
     // They start poolers, servers or limits of their own.
     "pgbouncer::",
+    "serializable::",
     "failover::",
     "environment::clock::",
     "environment::connections::",
