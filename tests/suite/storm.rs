@@ -181,8 +181,8 @@ fn storm(profile: &Profile) {
     let tally = judge(&history, seed);
     // Deadlocks end some calls; but they are not what a storm is for.
     assert!(tally.failed() * 100 <= history.calls.len(), "REFRESH_TOKENS_STORM_SEED={seed}: too many errors");
-    // The reference takes half of the rotations, and says less of them.
-    let share = if profile.under == Under::TheReference { 2 } else { 1 };
+    // The reference takes half of the rotations, and says less of them; calls that are made again take turns from others.
+    let share = if matches!(profile.under, Under::TheReference | Under::Serializable) { 2 } else { 1 };
     let always = ALWAYS.iter().map(|(verb, outcome, times)| (*verb, *outcome, times / share));
     let is_rare = |(verb, outcome, times): &(&str, &str, usize)| tally.times(verb, outcome) < *times;
     let rare: Vec<_> = always.chain(profile.meets.iter().copied()).filter(is_rare).collect();
