@@ -3,6 +3,10 @@
 
 use std::process::Command;
 
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use refresh_tokens_support::Database;
 use refresh_tokens_support::database::SERIALIZABLE;
 
 /// What cannot be as it is elsewhere.
@@ -61,6 +65,16 @@ const NOT_UNDER: [&str; 47] = [
     "retention::janitor::the_janitors_of_a_fleet_share_the_work",
     "redeem::a_breach_response_and_a_revocation_of_the_user_do_not_deadlock",
 ];
+
+#[test]
+fn who_asks_for_less_has_it_all_the_same() {
+    let database = Database::migrated_serializable();
+    let isolation = || sql::<Text>("current_setting('transaction_isolation')");
+    let mut conn = database.connect();
+    let asked = conn.build_transaction().read_committed().run(|conn| diesel::select(isolation()).get_result(conn));
+    assert_eq!(asked, Ok("serializable".to_owned()));
+    assert_eq!(diesel::select(isolation()).get_result(&mut conn), Ok("serializable".to_owned()));
+}
 
 #[test]
 fn the_tests_pass_under_it() {

@@ -63,14 +63,12 @@ fn carry(mut client: TcpStream, socket: &Path) -> io::Result<()> {
 }
 
 /// A simple query that begins a transaction, with more than it asks for.
-fn raised(message: Vec<u8>) -> Vec<u8> {
+fn raised(mut message: Vec<u8>) -> Vec<u8> {
     const ASKED: &[u8] = b"ISOLATION LEVEL READ COMMITTED";
     const GIVEN: &[u8] = b"ISOLATION LEVEL SERIALIZABLE  "; // as long, so that the length stays
-    let mut message = message;
-    if message.starts_with(b"Q") && message[5..].starts_with(b"BEGIN") {
-        if let Some(at) = message.windows(ASKED.len()).position(|bytes| bytes == ASKED) {
-            message[at..at + GIVEN.len()].copy_from_slice(GIVEN);
-        }
+    let at = message.windows(ASKED.len()).position(|bytes| bytes == ASKED);
+    if let Some(at) = at.filter(|_| message.starts_with(b"Q") && message[5..].starts_with(b"BEGIN")) {
+        message[at..at + GIVEN.len()].copy_from_slice(GIVEN);
     }
     message
 }
