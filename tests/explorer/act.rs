@@ -49,7 +49,8 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// Whether the server rolled the verb back in favour of another one.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Failed { error } if *error == format!("{:?}", Error::Conflict))
+        let is_one = |error: &str| error == "Conflict" || error.starts_with("DatabaseError(SerializationFailure");
+        matches!(self, Self::Failed { error } if is_one(error))
     }
 }
 

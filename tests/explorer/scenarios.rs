@@ -131,6 +131,14 @@ fn bound_of_pair(verbs: &[Verb]) -> Option<usize> {
 /// be taken for the other: all schedules with so many preemptions are run.
 const BOUND_OF_SERIALIZABLE: usize = 2;
 
+/// Left out there: two walks, which can be led to skip what the other one has until both give up (Busy); and a batch beside
+/// a walk over everybody, which may end what a first attempt of the batch had made, so that the second one tells of that.
+fn is_for_serializable(verbs: [Verb; 2]) -> bool {
+    let walks = |verb: &Verb| matches!(verb, Verb::Org | Verb::Everyone);
+    let is_batch = |verb: &Verb| matches!(verb, Verb::RotateMany | Verb::RotateManyReversed | Verb::RotateManySame);
+    !(verbs.iter().all(walks) || verbs.iter().any(walks) && verbs.iter().any(is_batch))
+}
+
 /// Every pair of writing verbs, the triples, and the flaws that have to be found.
 pub(crate) fn all() -> Vec<Scenario> {
     let scenario =
@@ -139,7 +147,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let pairs = WRITING.iter().enumerate().flat_map(|(at, one)| WRITING[at..].iter().map(|other| [*one, *other]));
     let beside_reference = BESIDE_REFERENCE.iter().map(|verb| [Verb::ReferenceRotate, *verb]);
     let pairs: Vec<[Verb; 2]> = pairs.chain(beside_reference).chain(IN_TRANSACTION).collect();
-    let serializable = pairs.iter().map(|verbs| Scenario {
+    let serializable = pairs.iter().filter(|verbs| is_for_serializable(**verbs)).map(|verbs| Scenario {
         level: Level::Serializable,
         ..scenario(verbs, Expected::AllKept, Some(BOUND_OF_SERIALIZABLE))
     });
