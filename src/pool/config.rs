@@ -135,7 +135,8 @@ impl StoreConfig {
     /// its start, before the error is returned.
     ///
     /// Defaults to 3. The server has rolled such a transaction back, so nothing happens twice. Verbs that go step by
-    /// step make the step again, 3 times whatever is set here.
+    /// step make the step again, up to 20 times whatever is set here; so does a revocation that began with a look-up of a
+    /// token, which may be gone since.
     ///
     /// # Example
     ///
