@@ -121,7 +121,7 @@ fn the_store_runs_a_transaction_again_that_the_server_rolled_back() {
         // A bound is a bound, and an error type of the host's own is the host's.
         database.connect().batch_execute(reset).unwrap();
         let impatient = RefreshTokenStore::connect(database.url(), &database.config().conflict_retries(2)).unwrap();
-        assert_eq!(impatient.revoke_session(by_host.session_id), Err(Error::Conflict));
+        assert_eq!(impatient.revoke_all_for_user(by_host.user_id), Err(Error::Conflict));
         database.connect().batch_execute(reset).unwrap();
         let once = store.transaction_with(|tx| tx.revoke_session(by_host.session_id));
         assert_eq!(once, Err(Error::Conflict));
