@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::isolation::{Failure, Isolation, Scope, transaction};
+use crate::isolation::{Scope, in_any_isolation};
 use crate::models::RefreshToken;
 use crate::observe::locking;
 use crate::outcome::{Refusal, Rotation};
@@ -159,7 +159,7 @@ impl<'a> Batch<'a> {
         if self.pending().next().is_none() {
             return Ok(());
         }
-        transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+        in_any_isolation(conn, |conn, scope| {
             loop {
                 let wave = self.next_wave();
                 if wave.is_empty() {
@@ -172,7 +172,6 @@ impl<'a> Batch<'a> {
                 }
             }
         })
-        .map_err(Failure::into_error)
     }
 
     /// A successor with the id or the hash of a token that exists would fail the statement, and with it everybody.

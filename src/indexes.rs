@@ -43,7 +43,7 @@ use crate::isolation::{Scope, in_any_isolation};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn build_indexes(conn: &mut PgConnection) -> Result<Vec<String>> {
-    if in_any_isolation(conn, |_, scope| Ok(scope))? == Scope::Host {
+    if in_any_isolation::<_, Error>(conn, |_, scope| Ok(scope))? == Scope::Host {
         let message =
             "an index cannot be built inside a transaction while others write: call build_indexes outside of yours";
         return Err(Error::Migration { message: message.to_owned() });

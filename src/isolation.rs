@@ -19,21 +19,18 @@ pub(crate) enum Scope {
 
 /// Which isolation a transaction of its own begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isolation {
-    /// The default of the connection: for a transaction that is the host's.
-    Inherited,
-    /// For all that is the library's: a snapshot from before a wait does not see what was committed during it, and above
-    /// this the server would roll back what row locks have ordered already.
+enum Isolation {
+    Default,
     ReadCommitted,
 }
 
 /// Runs `work` in a transaction of its own, or in a savepoint of the one that is open; an `Err` rolls it back, and
 /// with it every lock that it took.
-pub(crate) fn transaction<T, E>(
+fn transaction<T, E: From<Error>>(
     conn: &mut PgConnection,
     isolation: Isolation,
     work: impl FnOnce(&mut PgConnection, Scope) -> Result<T, E>,
-) -> Result<T, Failure<E>> {
+) -> Result<T, E> {
     // Diesel's builder is the one place that says whether a transaction is open.
     let mut work = Some(work);
     let mut is_done = false;
@@ -45,11 +42,12 @@ pub(crate) fn transaction<T, E>(
     if isolation == Isolation::ReadCommitted {
         builder = builder.read_committed();
     }
-    match builder.run(|conn| run(conn, Scope::Own)) {
+    let outcome = match builder.run(|conn| run(conn, Scope::Own)) {
         Err(Failure::AlreadyOpen) => conn.transaction(|conn| run(conn, Scope::Host)),
         Err(Failure::Library(error)) if is_done => Err(Failure::Commit(error)),
         outcome => outcome,
-    }
+    };
+    outcome.map_err(Failure::into_error)
 }
 
 /// [`transaction`] in READ COMMITTED, which a host's above it is refused: its snapshot may be from before the call,
@@ -65,11 +63,22 @@ pub(crate) fn read_committed<T>(
 }
 
 /// [`transaction`] in READ COMMITTED, or in whatever the host's has, for work that is right in any.
-pub(crate) fn in_any_isolation<T>(
+///
+/// All that is the library's own begins so: a snapshot from before a wait does not see what was committed during it, and
+/// above this the server would roll back what row locks have ordered already.
+pub(crate) fn in_any_isolation<T, E: From<Error>>(
     conn: &mut PgConnection,
-    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T>,
-) -> Result<T> {
-    transaction(conn, Isolation::ReadCommitted, work).map_err(Failure::into_error)
+    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T, E>,
+) -> Result<T, E> {
+    transaction(conn, Isolation::ReadCommitted, work)
+}
+
+/// [`transaction`] in the default of the connection: for one that is the host's.
+pub(crate) fn in_default_isolation<T, E: From<Error>>(
+    conn: &mut PgConnection,
+    work: impl FnOnce(&mut PgConnection, Scope) -> Result<T, E>,
+) -> Result<T, E> {
+    transaction(conn, Isolation::Default, work)
 }
 
 /// [`in_any_isolation`] for one step of a verb that goes step by step: made again by itself where the server rolled it
@@ -119,7 +128,7 @@ pub(crate) fn sees_what_is_committed(conn: &mut PgConnection) -> Result<()> {
 
 /// Diesel wants an error that can be made of its own; `E` need not be.
 #[derive(Debug)]
-pub(crate) enum Failure<E> {
+enum Failure<E> {
     /// What `work` returned.
     Work(E),
     /// BEGIN or a savepoint failed.
@@ -131,7 +140,7 @@ pub(crate) enum Failure<E> {
 }
 
 impl<E: From<Error>> Failure<E> {
-    pub(crate) fn into_error(self) -> E {
+    fn into_error(self) -> E {
         match self {
             Self::Work(error) => error,
             Self::Library(error) => Error::from(error).into(),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::gate;
-use crate::isolation::{Failure, Isolation, read_committed, transaction};
+use crate::isolation::{in_any_isolation, read_committed};
 use crate::login::{Beyond, NewRefreshToken, SessionLimit};
 use crate::models::RefreshToken;
 use crate::revocation::end_session_passes;
@@ -18,13 +18,12 @@ use crate::statement::{Create, Prepared};
 pub(crate) fn create(conn: &mut PgConnection, new: &NewRefreshToken) -> Result<RefreshToken> {
     new.check()?;
     let Some(limit) = new.session.limit else {
-        let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
+        return in_any_isolation(conn, |conn, _| {
             if new.session.authenticated_at.is_some() {
                 gate::pass(conn, new.user_id)?;
             }
             write(conn, new)
         });
-        return outcome.map_err(Failure::into_error);
     };
     // A snapshot from before the gate was passed would miss the login that was in it.
     read_committed(conn, |conn| {

@@ -3,6 +3,8 @@
 //! Diesel's ledger, `__diesel_schema_migrations`, belongs to the host: a shared one would skip our table where
 //! versions collide, and the host's `revert_all_migrations` would meet versions that it does not know.
 
+use std::fmt::Display;
+
 use diesel::dsl::{exists, select, sql};
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
@@ -79,7 +81,7 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
             if recorded == 0 {
                 return Err(Error::Conflict);
             }
-            migration.run(conn).map_err(|error| failed(&name, &error.to_string()))?;
+            migration.run(conn).map_err(|error| failed(&name, &error))?;
             names.push(name);
         }
         if !names.is_empty() {
@@ -133,7 +135,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration.revert(conn).map_err(|error| failed(&name, &error.to_string()))?;
+            migration.revert(conn).map_err(|error| failed(&name, &error))?;
             names.push(name);
         }
         sql_query("DROP TABLE refresh_tokens_migrations").execute(conn)?;
@@ -239,13 +241,14 @@ fn applied_versions(conn: &mut PgConnection) -> Result<Vec<String>> {
 }
 
 fn all() -> Result<Vec<Box<dyn Migration<Pg>>>> {
-    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &error.to_string()))?;
+    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &error))?;
     migrations.sort_by_key(|migration| migration.name().version().as_owned());
     Ok(migrations)
 }
 
 /// Diesel keeps the type of this error to itself, so what may be sent again is told apart by its text.
-fn failed(name: &str, text: &str) -> Error {
-    let said = text.split_once(" with: ").map_or(text, |(_, said)| said);
+fn failed(name: &str, error: &dyn Display) -> Error {
+    let text = error.to_string();
+    let said = text.split_once(" with: ").map_or(&*text, |(_, said)| said);
     Error::of_text(said).unwrap_or_else(|| Error::Migration { message: format!("{name}: {text}") })
 }

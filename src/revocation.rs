@@ -45,18 +45,31 @@ pub(crate) struct Pass {
     sessions: Vec<Uuid>,
 }
 
+/// Looks up whom a token leads to, and revokes them in the same transaction; nobody, where there is no such token.
+///
+/// Looked up once: should the row be deleted between two passes, or before all is made again after a conflict, it is known
+/// whom it led to.
+fn look_up_and_revoke<T: Copy>(
+    conn: &mut PgConnection,
+    look_up: impl Fn(&mut PgConnection) -> QueryResult<Option<T>>,
+    revoke: impl Fn(&mut PgConnection, T) -> Result<Receipt>,
+) -> Result<Receipt> {
+    let mut found = None;
+    read_committed_step(conn, |conn, _| {
+        if found.is_none() {
+            found = look_up(conn)?;
+        }
+        found.map_or(Ok(Receipt::default()), |found| revoke(conn, found))
+    })
+}
+
 /// A token and all that descends from it.
 pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
-    // Read once: should the row be deleted between two passes, or before all is made again after a conflict, its session is
-    // known.
-    let mut start: Option<(Uuid, Uuid, i32)> = None;
-    read_committed_step(conn, |conn, _| {
-        if start.is_none() {
-            let named = refresh_tokens::table.find(token_id);
-            let columns = (refresh_tokens::user_id, refresh_tokens::session_id, refresh_tokens::generation);
-            start = named.select(columns).first(conn).optional()?;
-        }
-        let Some((user_id, session_id, generation)) = start else { return Ok(Receipt::default()) };
+    let start = |conn: &mut PgConnection| {
+        let columns = (refresh_tokens::user_id, refresh_tokens::session_id, refresh_tokens::generation);
+        refresh_tokens::table.find(token_id).select(columns).first::<(Uuid, Uuid, i32)>(conn).optional()
+    };
+    look_up_and_revoke(conn, start, |conn, (user_id, session_id, generation)| {
         gate::pass(conn, user_id)?;
         chain_passes(conn, token_id, session_id, generation, reason)
     })
@@ -95,15 +108,11 @@ fn revoke_session_of<'a>(
     any_token: impl Fn() -> Which<'a>,
     reason: RevokedReason,
 ) -> Result<Receipt> {
-    // Read once, as in revoke_chain.
-    let mut session: Option<(Uuid, Uuid)> = None;
-    read_committed_step(conn, |conn, _| {
-        if session.is_none() {
-            let named = refresh_tokens::table.filter(any_token());
-            let columns = (refresh_tokens::user_id, refresh_tokens::session_id);
-            session = named.select(columns).first(conn).optional()?;
-        }
-        let Some((user_id, session_id)) = session else { return Ok(Receipt::default()) };
+    let session = |conn: &mut PgConnection| {
+        let columns = (refresh_tokens::user_id, refresh_tokens::session_id);
+        refresh_tokens::table.filter(any_token()).select(columns).first::<(Uuid, Uuid)>(conn).optional()
+    };
+    look_up_and_revoke(conn, session, |conn, (user_id, session_id)| {
         gate::pass(conn, user_id)?;
         session_passes(conn, session_id, reason)
     })

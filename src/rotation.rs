@@ -14,7 +14,7 @@ use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::gate;
 use crate::input::InvalidInput;
-use crate::isolation::{Failure, Isolation, Scope, transaction};
+use crate::isolation::{Scope, in_any_isolation};
 use crate::models::RefreshToken;
 use crate::observe::locking;
 use crate::outcome::{Refusal, Rotation};
@@ -121,7 +121,7 @@ fn at_once(
         refresh_tokens::expires_at,
         refresh_tokens::session_expires_at,
     ));
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+    let outcome = in_any_isolation(conn, |conn, scope| {
         let made = match locked {
             Locked::IsWaitedFor => {
                 locking("token", || Prepared(Rotate::new(lock, successor, &binding)).get_result(conn))
@@ -133,7 +133,7 @@ fn at_once(
             None => Err(Unmade::Nothing(scope)),
         }
     });
-    match outcome.map_err(Failure::into_error) {
+    match outcome {
         Ok(made) => Ok(made),
         Err(Unmade::Nothing(scope)) => Ok((None, scope)),
         Err(Unmade::Failed(error)) => Err(error),
@@ -226,7 +226,7 @@ fn attempt(
     binding: Binding,
     gate_of: Option<Uuid>,
 ) -> Result<RefreshToken, Stop> {
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
+    in_any_isolation(conn, |conn, _| {
         if let Some(user_id) = gate_of {
             gate::pass(conn, user_id)?;
         }
@@ -241,8 +241,7 @@ fn attempt(
             Some(successor) => Ok(successor),
             None => Err(refused(Refusal::Expired(token))),
         }
-    });
-    outcome.map_err(Failure::into_error)
+    })
 }
 
 /// Only a row that is neither rotated nor revoked: a spent one stays spent, so there is nothing to lock it for, and a
@@ -350,7 +349,7 @@ pub(crate) fn answer_again(
     hashes: &[TokenHash],
     grace: Option<TimeDelta>,
 ) -> Result<Rotation> {
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
+    let outcome = in_any_isolation(conn, |conn, _| {
         let refused = |refusal| Err(Stop::Refused(Box::new(refusal)));
         let made: Option<RefreshToken> = refresh_tokens::table
             .filter(refresh_tokens::id.nullable().eq(token.rotated_to))
@@ -372,7 +371,7 @@ pub(crate) fn answer_again(
             Some(made) => Ok(made),
         }
     });
-    match outcome.map_err(Failure::into_error) {
+    match outcome {
         Ok(made) => Ok(Rotation::Repeated(made)),
         Err(Stop::Refused(refusal)) => Ok(Rotation::Refused(*refusal)),
         Err(Stop::GateShut(_)) => Err(Error::Conflict),

@@ -9,7 +9,7 @@ use diesel::result::Error as DieselError;
 
 use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::isolation::{self, Failure, Isolation};
+use crate::isolation::{in_any_isolation, in_default_isolation};
 use crate::models::RefreshToken;
 use crate::observe::{Ids, observed};
 use crate::outcome::Refusal;
@@ -28,13 +28,12 @@ pub(crate) fn run<T, E>(
 where
     E: From<Error>,
 {
-    let outcome = isolation::transaction(conn, Isolation::Inherited, |conn, _| {
+    in_default_isolation(conn, |conn, _| {
         let value = work(&mut TokenTransaction { tokens: RefreshTokenRepository::with_reason(conn, reason) })?;
         // COMMIT of a transaction that a swallowed error has aborted is a ROLLBACK that reports success.
         diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>("true")).execute(conn).map_err(aborted_or)?;
         Ok(value)
-    });
-    outcome.map_err(Failure::into_error)
+    })
 }
 
 fn aborted_or(error: DieselError) -> Error {
@@ -139,7 +138,7 @@ fn lock<'tx>(
 ) -> Result<Result<LockedToken<'tx>, Refusal>> {
     binding.check()?;
     // A savepoint, to give the lock back: PostgreSQL keeps it on a row that no longer qualifies after the wait.
-    let locked = isolation::transaction(conn, Isolation::ReadCommitted, |conn, _| {
+    let locked = in_any_isolation(conn, |conn, _| {
         let token = rotation::lock(conn, presented, binding)?.map_err(NotValid::refused)?;
         let judged_at = rotation::now(conn)?;
         if token.ends_at() <= judged_at {
@@ -148,7 +147,7 @@ fn lock<'tx>(
             Ok((token, judged_at))
         }
     });
-    match locked.map_err(Failure::into_error) {
+    match locked {
         Ok((token, judged_at)) => Ok(Ok(LockedToken { conn, token, judged_at })),
         Err(NotValid::Refused(refusal)) => Ok(Err(*refusal)),
         Err(NotValid::Failed(error)) => Err(error),

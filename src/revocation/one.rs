@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::isolation::{Failure, Isolation, Scope, sees_what_is_committed, transaction};
+use crate::isolation::{Scope, in_any_isolation, sees_what_is_committed};
 use crate::observe::locking;
 use crate::receipt::TokenRevocation;
 use crate::revocation::Which;
@@ -26,7 +26,7 @@ fn revoke<'a>(
     which: impl Fn() -> Which<'a>,
     reason: RevokedReason,
 ) -> Result<TokenRevocation> {
-    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
+    in_any_isolation(conn, |conn, scope| {
         let revoked = diesel::update(refresh_tokens::table.filter(which()))
             .filter(refresh_tokens::revoked_at.is_null())
             .set((
@@ -47,6 +47,5 @@ fn revoke<'a>(
                 TokenRevocation::Unchanged
             }
         })
-    });
-    outcome.map_err(Failure::into_error)
+    })
 }

@@ -29,9 +29,6 @@ diesel::table! {
 /// How long something that must happen may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Each conflict is somebody else's COMMIT, and there are not so many.
-const RETRIES: usize = 50;
-
 /// What isolation the server gives, whatever a transaction asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -93,7 +90,7 @@ impl Lab {
         let first_rows = Rc::new(fixture::rows(&mut observer));
         let authenticated_at = race::now(&mut observer);
         let stage = Arc::new(Stage::new(processes));
-        let start = |process| start(&database, Arc::clone(&stage), process, authenticated_at);
+        let start = |process| start(&database, level, Arc::clone(&stage), process, authenticated_at);
         let processes = (0..processes).map(start).collect();
         Self { stage, processes, observer, blocked: Vec::new(), ending: Vec::new(), first_rows, _database: database }
     }
@@ -266,7 +263,13 @@ fn running(status: &Status) -> Option<Footprint> {
     }
 }
 
-fn start(database: &Database, stage: Arc<Stage>, process: usize, authenticated_at: DateTime<Utc>) -> Process {
+fn start(
+    database: &Database,
+    level: Level,
+    stage: Arc<Stage>,
+    process: usize,
+    authenticated_at: DateTime<Utc>,
+) -> Process {
     let (sender, verbs) = channel::<Verb>();
     let mut conn = database.connect();
     // A role that may not set it waits the server's second for the victim of a deadlock.
@@ -275,13 +278,9 @@ fn start(database: &Database, stage: Arc<Stage>, process: usize, authenticated_a
     let thread = std::thread::spawn(move || {
         for verb in verbs {
             conn.set_instrumentation(Hook::new(Arc::clone(&stage), process));
-            let run = |conn: &mut PgConnection| verb.run(conn, process, authenticated_at);
-            let mut outcomes = run(&mut conn);
-            for _ in 0..RETRIES {
-                if outcomes.iter().any(Outcome::is_conflict) {
-                    outcomes = run(&mut conn);
-                }
-            }
+            let is_vain =
+                |outcomes: &Vec<Outcome>| level == Level::Serializable && outcomes.iter().any(Outcome::is_conflict);
+            let outcomes = race::again_while(is_vain, || verb.run(&mut conn, process, authenticated_at));
             stage.finish(process, outcomes);
         }
     });

@@ -24,6 +24,7 @@ mod lost_answers;
 mod migrations;
 mod model;
 mod no_advisory_locks;
+mod once_more;
 mod other_sessions;
 mod pgbouncer;
 mod plans;

@@ -1,7 +1,6 @@
 //! PgBouncer in transaction mode (invariant 10): the danger, that it is noticed, and that the setting is the cure.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -14,6 +13,8 @@ use refresh_tokens_support::database::{Pooled, THROUGH_PGBOUNCER, connect};
 use refresh_tokens_support::doc::{new_token, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
+
+use crate::once_more;
 
 fn told() -> StoreConfig {
     StoreConfig::default().transaction_pooler(true)
@@ -107,23 +108,14 @@ const NOT_THROUGH: [&str; 13] = [
 #[test]
 fn the_tests_of_the_verbs_pass_through_it() {
     let list = std::env::temp_dir().join(format!("refresh_tokens_{}", Uuid::new_v4()));
-    let mut tests = Command::new(std::env::current_exe().unwrap());
     // The model draws 1,000 sequences otherwise. Here they show no more than that the way does not matter.
-    tests.env(THROUGH_PGBOUNCER, &list).env("PROPTEST_CASES", "100");
-    tests.args(NOT_THROUGH.iter().flat_map(|name| ["--skip", name]));
-    let output = tests.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
+    let environment = [(THROUGH_PGBOUNCER, list.to_str().unwrap()), ("PROPTEST_CASES", "100")];
+    once_more::pass(&environment, &NOT_THROUGH);
     let through = std::fs::read_to_string(&list).unwrap();
     std::fs::remove_file(&list).unwrap();
     let through: BTreeSet<&str> = through.lines().collect();
-    print(&format!("{} tests passed through PgBouncer", through.len()));
+    once_more::print(&format!("{} tests passed through PgBouncer", through.len()));
     assert!(through.len() >= 300, "only {} tests ran", through.len());
-}
-
-#[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]
-fn print(line: &str) {
-    println!("{line}");
 }
 
 /// Opens so many server processes, all of which are idle afterwards.

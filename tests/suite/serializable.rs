@@ -1,13 +1,13 @@
 //! The suite where every transaction is SERIALIZABLE, whatever it asks for, as on a server that knows no other isolation:
 //! what such a server rolls back is made again, by the store or by who plays the host.
 
-use std::process::Command;
-
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use refresh_tokens_support::Database;
 use refresh_tokens_support::database::SERIALIZABLE;
+
+use crate::once_more;
 
 /// What cannot be as it is elsewhere.
 const NOT_UNDER: [&str; 47] = [
@@ -78,18 +78,9 @@ fn who_asks_for_less_has_it_all_the_same() {
 
 #[test]
 fn the_tests_pass_under_it() {
-    let mut tests = Command::new(std::env::current_exe().unwrap());
-    let output =
-        tests.env(SERIALIZABLE, "1").args(NOT_UNDER.iter().flat_map(|name| ["--skip", name])).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
+    let text = once_more::pass(&[(SERIALIZABLE, "1")], &NOT_UNDER);
     let passed = text.lines().find_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
     let passed: usize = passed.and_then(|count| count.parse().ok()).unwrap_or(0);
-    print(&format!("{passed} tests passed under SERIALIZABLE"));
+    once_more::print(&format!("{passed} tests passed under SERIALIZABLE"));
     assert!(passed >= 300, "only {passed} tests ran");
-}
-
-#[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]
-fn print(line: &str) {
-    println!("{line}");
 }

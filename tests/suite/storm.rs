@@ -25,6 +25,7 @@ use diesel::prelude::*;
 use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, StoreConfig};
+use refresh_tokens_support::database::RETRIES;
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
@@ -39,8 +40,6 @@ use tally::Tally;
 
 const THREADS: usize = 16;
 const CONNECTIONS: u32 = 8;
-
-const SERIALIZABLE_RETRIES: u32 = 100;
 
 /// What a busy machine may hold a call up by, before that is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -206,7 +205,7 @@ fn report(seed: u64, tally: &Tally) {
 fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     // Without retries, so that a deadlock cannot hide, and with many where every other transaction ends in a conflict.
     let (database, retries) = if profile.under == Under::Serializable {
-        (Database::migrated().with(&[("default_transaction_isolation", "serializable")]), SERIALIZABLE_RETRIES)
+        (Database::migrated().with(&[("default_transaction_isolation", "serializable")]), RETRIES)
     } else {
         (Database::migrated(), 0)
     };

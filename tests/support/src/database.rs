@@ -100,7 +100,7 @@ fn add_this_test(list: &Path) -> std::io::Result<()> {
 }
 
 /// As many as a crowd at one token needs.
-pub(crate) const RETRIES: u32 = 100;
+pub const RETRIES: u32 = 100;
 
 /// An empty schema, dropped with this value. Its URL sets `search_path` to it.
 #[derive(Debug)]

@@ -61,12 +61,18 @@ impl<T> Outcome for QueryResult<T> {
 }
 
 /// As a store does: where every transaction is SERIALIZABLE, again after a conflict; elsewhere there must be none.
-pub fn retrying<T: Outcome>(mut work: impl FnMut() -> T) -> T {
+pub fn retrying<T: Outcome>(work: impl FnMut() -> T) -> T {
+    again_while(|outcome: &T| is_serializable() && outcome.is_conflict(), work)
+}
+
+/// Does work again while that is what its outcome asks for, but not for ever.
+pub fn again_while<T>(asks: impl Fn(&T) -> bool, mut work: impl FnMut() -> T) -> T {
     let mut outcome = work();
-    for _ in 0..if is_serializable() { RETRIES } else { 0 } {
-        if outcome.is_conflict() {
-            outcome = work();
+    for _ in 0..RETRIES {
+        if !asks(&outcome) {
+            break;
         }
+        outcome = work();
     }
     outcome
 }
