@@ -1,5 +1,6 @@
 //! Whoever cleans up is killed in the middle of it, or the server is: each row is in one place afterwards.
 
+use std::cell::RefCell;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -51,9 +52,17 @@ fn filled(database: &Database) -> PgConnection {
     conn
 }
 
+/// The server process of a killed client may be in its last batch still, and clean-up skips what is locked: it is called
+/// until nothing is left, as a host does.
 fn finish(conn: &mut PgConnection) {
-    RefreshTokenRepository::new(conn).cleanup(&policy().archive(), &CleanupBudget::default()).unwrap();
-    assert_eq!(places(conn), Places { table: 0, archive: ROWS.into(), rows: ROWS.into() });
+    let conn = RefCell::new(conn);
+    race::wait_for(|| {
+        let conn = &mut **conn.borrow_mut();
+        RefreshTokenRepository::new(conn).cleanup(&policy().archive(), &CleanupBudget::default()).unwrap();
+        let places = places(conn);
+        assert_in_one_place(&places);
+        places.table == 0
+    });
 }
 
 const INNER: &str = "REFRESH_TOKENS_TEST_CLEANS_UP_AT";
@@ -77,7 +86,7 @@ fn each_row_is_in_one_place_after_the_process_was_killed() {
             .spawn()
             .unwrap();
         let before = places(&mut conn).archive;
-        let observer = std::cell::RefCell::new(&mut conn);
+        let observer = RefCell::new(&mut conn);
         race::wait_for(|| places(*observer.borrow_mut()).archive > before);
         inner.kill().unwrap(); // SIGKILL
         inner.wait().unwrap();
