@@ -12,10 +12,6 @@ use crate::print;
 const SERIALIZATION: (&str, &str) = ("40001", "could not serialize access due to concurrent update");
 const DEADLOCK: (&str, &str) = ("40P01", "deadlock detected");
 
-fn all() -> Vec<Case> {
-    [cases::exchanges(), cases::revocations(), cases::reads(), cases::retention()].into_iter().flatten().collect()
-}
-
 /// Calls the verb with each of its statements refused, in turn.
 fn refuse_each(
     lab: &mut Lab,
@@ -42,7 +38,7 @@ fn refuse_each(
 fn succeed_once_and_only_once(refusal: (&'static str, &'static str)) {
     let mut lab = Lab::new(&StoreConfig::default());
     let mut refused = 0;
-    for case in all() {
+    for case in cases::all() {
         let undisturbed = lab.undisturbed(&case);
         refused += refuse_each(&mut lab, &case, refusal, |lab, answer, name| {
             assert_eq!(answer, Ok(undisturbed.answer.clone()), "{name}");
@@ -69,7 +65,7 @@ fn without_retries_a_conflict_is_told_and_nothing_has_happened() {
     for refusal in [SERIALIZATION, DEADLOCK] {
         let mut lab = Lab::new(&StoreConfig::default().conflict_retries(0));
         let (mut told, mut refused) = (0, 0);
-        for case in all().into_iter().filter(|case| case.is_atomic) {
+        for case in cases::all().into_iter().filter(|case| case.is_atomic) {
             let undisturbed = lab.undisturbed(&case);
             refused += refuse_each(&mut lab, &case, refusal, |lab, answer, name| {
                 let left = lab.shape();
@@ -86,7 +82,7 @@ fn without_retries_a_conflict_is_told_and_nothing_has_happened() {
             });
         }
         print(&format!("{} at each of {refused} statements, without retries: told {told} times", refusal.0));
-        assert!(told >= 150 && refused - told <= 2 * all().len(), "{told} of {refused}");
+        assert!(told >= 150 && refused - told <= 2 * cases::all().len(), "{told} of {refused}");
     }
 }
 
@@ -96,7 +92,7 @@ fn a_commit_that_the_server_has_lost_sight_of_is_unknown() {
     let mut lab = Lab::new(&StoreConfig::default());
     let ambiguous = (AMBIGUOUS, "result is ambiguous: replica unavailable");
     let mut unknown = 0;
-    for case in all().into_iter().filter(|case| case.writes && case.is_atomic) {
+    for case in cases::all().into_iter().filter(|case| case.writes && case.is_atomic) {
         let undisturbed = lab.undisturbed(&case);
         refuse_each(&mut lab, &case, ambiguous, |lab, answer, name| {
             let left = lab.shape();
@@ -106,10 +102,7 @@ fn a_commit_that_the_server_has_lost_sight_of_is_unknown() {
                 Ok(said) => assert!(said == undisturbed.answer && is_done, "{name}: {left:#?}"),
                 Err(error) => {
                     assert!(left == undisturbed.before || is_done && error.is_outcome_unknown(), "{name}: {error:?}");
-                    let again = lab.call(&case);
-                    let was_done = case.was_done.clone().filter(|_| is_done);
-                    assert_eq!(again, was_done.map_or(Ok(undisturbed.answer.clone()), Err), "{name}: sent again");
-                    assert_eq!(lab.shape(), undisturbed.after, "{name}: sent again");
+                    undisturbed.resolve(lab, &case, name);
                 }
             }
         });
