@@ -1,4 +1,4 @@
-# Sourced by the scripts: makes sure of Rust, a C compiler, PostgreSQL's server programs and PgBouncer.
+# Sourced by the scripts: makes sure of Rust, a C compiler, PostgreSQL's server programs, PgBouncer and promtool.
 # shellcheck shell=sh
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -53,14 +53,25 @@ apt_get() {
         -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 "$@"
 }
 
+# The lists of packages may be missing, or so old that the file is gone from the mirror.
+apt_install() {
+    apt-cache show "$1" >/dev/null 2>&1 || apt_get update
+    apt_get install -y --no-install-recommends "$1" ||
+        { apt_get update && apt_get install -y --no-install-recommends "$1"; }
+}
+
+# Debian starts a service with its package; nobody has asked for it.
+apt_install_without_service() {
+    apt_install "$1" || return
+    as_root systemctl --quiet disable --now "$1" >/dev/null 2>&1 || true
+}
+
 # Debian makes and starts a cluster with the package, unless it is told not to.
 install_on_debian() {
     folder=/etc/postgresql-common/createcluster.d
     as_root mkdir -p "$folder"
     echo 'create_main_cluster = false' | as_root tee "$folder/refresh-tokens.conf" >/dev/null
-    apt-cache show postgresql >/dev/null 2>&1 || apt_get update
-    apt_get install -y --no-install-recommends postgresql ||
-        { apt_get update && apt_get install -y --no-install-recommends postgresql; }
+    apt_install postgresql
     as_root rm -f "$folder/refresh-tokens.conf"
 }
 
@@ -94,13 +105,9 @@ prepare() {
     find_server || exit 1
 }
 
-# Debian starts it with the package; nobody has asked for that service.
 install_pgbouncer() {
     if has apt-get; then
-        apt-cache show pgbouncer >/dev/null 2>&1 || apt_get update
-        apt_get install -y --no-install-recommends pgbouncer ||
-            { apt_get update && apt_get install -y --no-install-recommends pgbouncer; }
-        as_root systemctl --quiet disable --now pgbouncer >/dev/null 2>&1 || true
+        apt_install_without_service pgbouncer
     elif has dnf; then
         as_root dnf install -y pgbouncer
     elif has apk; then
@@ -125,4 +132,29 @@ need_pgbouncer() {
   Fedora:          dnf install pgbouncer
   Alpine:          apk add pgbouncer
   macOS:           brew install pgbouncer"
+}
+
+install_promtool() {
+    if has apt-get; then
+        apt_install_without_service prometheus
+    elif has dnf; then
+        as_root dnf install -y /usr/bin/promtool
+    elif has apk; then
+        as_root apk add prometheus
+    elif command -v brew >/dev/null; then
+        brew install prometheus
+    fi
+}
+
+# It comes with Prometheus, which is not run.
+need_promtool() {
+    if ! command -v promtool >/dev/null; then
+        say "promtool is missing; installing it."
+        install_promtool >&2 </dev/null || say "That did not work."
+    fi
+    command -v promtool >/dev/null || die "promtool is missing. Type this, then run the script again:
+  Debian, Ubuntu:  apt-get install --no-install-recommends prometheus
+  Fedora:          dnf install /usr/bin/promtool
+  Alpine:          apk add prometheus
+  macOS:           brew install prometheus"
 }

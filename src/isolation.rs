@@ -6,7 +6,7 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::Bool;
 
 use crate::error::{Error, Result};
-use crate::retry::{self, CONFLICT_RETRIES};
+use crate::retry::{self, STEP_RETRIES};
 
 /// Where the work runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +20,10 @@ pub(crate) enum Scope {
 /// Which isolation a transaction of its own begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isolation {
-    /// The default of the connection.
+    /// The default of the connection: for a transaction that is the host's.
     Inherited,
-    /// A snapshot that was taken before a wait does not see what was committed during it.
+    /// For all that is the library's: a snapshot from before a wait does not see what was committed during it, and above
+    /// this the server would roll back what row locks have ordered already.
     ReadCommitted,
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn step<T>(
             outcome => outcome.map(Ok),
         }
     };
-    retry::on_conflict(CONFLICT_RETRIES, &mut run)?
+    retry::on_conflict(STEP_RETRIES, &mut run)?
 }
 
 /// [`step`] that a host's transaction above READ COMMITTED is refused.

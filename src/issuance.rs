@@ -18,7 +18,7 @@ use crate::statement::{Create, Prepared};
 pub(crate) fn create(conn: &mut PgConnection, new: &NewRefreshToken) -> Result<RefreshToken> {
     new.check()?;
     let Some(limit) = new.session.limit else {
-        let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
+        let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
             if new.session.authenticated_at.is_some() {
                 gate::pass(conn, new.user_id)?;
             }

@@ -3,8 +3,6 @@
 //! Diesel's ledger, `__diesel_schema_migrations`, belongs to the host: a shared one would skip our table where
 //! versions collide, and the host's `revert_all_migrations` would meet versions that it does not know.
 
-use std::fmt::Display;
-
 use diesel::dsl::{exists, select, sql};
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
@@ -72,10 +70,16 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration.run(conn).map_err(|error| failed(&name, &error))?;
-            diesel::insert_into(refresh_tokens_migrations::table)
+            // First: above READ COMMITTED, which some servers give whatever is asked for, a line that somebody else
+            // committed during the wait was not seen, and is met here.
+            let recorded = diesel::insert_into(refresh_tokens_migrations::table)
                 .values((refresh_tokens_migrations::version.eq(version), refresh_tokens_migrations::adopted.eq(adopts)))
+                .on_conflict_do_nothing()
                 .execute(conn)?;
+            if recorded == 0 {
+                return Err(Error::Conflict);
+            }
+            migration.run(conn).map_err(|error| failed(&name, &error.to_string()))?;
             names.push(name);
         }
         if !names.is_empty() {
@@ -129,7 +133,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
                 continue;
             }
             let name = migration.name().to_string();
-            migration.revert(conn).map_err(|error| failed(&name, &error))?;
+            migration.revert(conn).map_err(|error| failed(&name, &error.to_string()))?;
             names.push(name);
         }
         sql_query("DROP TABLE refresh_tokens_migrations").execute(conn)?;
@@ -138,6 +142,9 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
 }
 
 /// Checks that the table, its columns, constraints, indexes and trigger are as this version needs them.
+///
+/// Whether what is written also survives a crash or a fail-over is another question, which
+/// [`check_durability`](crate::check_durability) answers.
 ///
 /// For the start of an application that does not migrate by itself. It reads the catalog only, so the role needs
 /// no privilege on the table; more columns and indexes than needed are fine.
@@ -232,11 +239,13 @@ fn applied_versions(conn: &mut PgConnection) -> Result<Vec<String>> {
 }
 
 fn all() -> Result<Vec<Box<dyn Migration<Pg>>>> {
-    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &error))?;
+    let mut migrations = MIGRATIONS.migrations().map_err(|error| failed("embedded", &error.to_string()))?;
     migrations.sort_by_key(|migration| migration.name().version().as_owned());
     Ok(migrations)
 }
 
-fn failed(name: &str, error: &dyn Display) -> Error {
-    Error::Migration { message: format!("{name}: {error}") }
+/// Diesel keeps the type of this error to itself, so what may be sent again is told apart by its text.
+fn failed(name: &str, text: &str) -> Error {
+    let said = text.split_once(" with: ").map_or(text, |(_, said)| said);
+    Error::of_text(said).unwrap_or_else(|| Error::Migration { message: format!("{name}: {text}") })
 }

@@ -268,11 +268,9 @@ impl RefreshTokenStore {
     fn not_had(&self, error: &PoolError) -> Error {
         let message = error.to_string();
         match message.split_once(": ") {
-            Some(_) => unreachable(&message),
+            Some(_) => unreachable(&message, NOT_IN_TIME),
             // Another caller was told why.
-            None if self.pool.state().connections == 0 => {
-                Error::Unreachable { message: "no connection is open, and none could be opened in time".to_owned() }
-            }
+            None if self.pool.state().connections == 0 => Error::Unreachable { message: NOT_IN_TIME.to_owned() },
             None => Error::PoolExhausted { waited: self.pool.connection_timeout() },
         }
     }
@@ -333,7 +331,7 @@ impl RefreshTokenStore {
 /// On connections of its own, as those of the store would leave settings and statements with the pooler.
 fn refuse_pooler(database_url: &str, config: &StoreConfig) -> Result<()> {
     let pool = open(database_url, config, 2, Box::new(Stateless))?;
-    let take = || pool.get().map_err(|error| unreachable(&error.to_string()));
+    let take = || pool.get().map_err(|error| not_opened(&error));
     check_pooler(&mut *take()?, &mut *take()?)
 }
 
@@ -350,17 +348,27 @@ fn open(
         .connection_customizer(customizer)
         .error_handler(Box::new(NopErrorHandler)) // r2d2's own would log what unreachable() keeps back
         .build(Manager::new(network::bounded(database_url, config.network_timeout)))
-        .map_err(|error| unreachable(&error.to_string()))
+        .map_err(|error| not_opened(&error))
 }
 
-/// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password.
-fn unreachable(message: &str) -> Error {
+const NOT_IN_TIME: &str = "no connection could be opened in time";
+
+/// Without a reason, the time was over before the first attempt was.
+fn not_opened(error: &PoolError) -> Error {
+    let message = error.to_string();
+    let otherwise = if message.contains(": ") { "the database URL cannot be used" } else { NOT_IN_TIME };
+    unreachable(&message, otherwise)
+}
+
+/// Of a URL that it cannot parse, libpq quotes the part that it stumbled over, which may be the password: what is not
+/// known to be of an attempt to connect is not told, but what is the case otherwise.
+fn unreachable(message: &str, otherwise: &str) -> Error {
     if message.contains(PREPARED_BY_ANOTHER) {
         return Error::TransactionPooler;
     }
     let attempts = ["connection to server", "could not connect", "could not translate host name", "FATAL"];
     let said = attempts.iter().filter_map(|attempt| message.find(attempt)).min();
-    let message = said.map_or("the database URL cannot be used", |start| &message[start..]);
+    let message = said.map_or(otherwise, |start| &message[start..]);
     Error::Unreachable { message: message.to_owned() }
 }
 

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::binding::Binding;
 use crate::error::Result;
 use crate::gate;
-use crate::isolation::{Scope, read_committed};
+use crate::isolation::{Scope, read_committed_step};
 use crate::models::RefreshToken;
 use crate::outcome::{Refusal, Rotation};
 use crate::receipt::Receipt;
@@ -253,7 +253,8 @@ fn breach_response(
         return Ok(BreachResponse::GivenBefore);
     }
     let reason = reason.unwrap_or(RevokedReason::ReuseDetected);
-    read_committed(conn, |conn| {
+    // Made again by itself after a conflict: presented anew, the token may be gone.
+    read_committed_step(conn, |conn, _| {
         gate::pass(conn, token.user_id)?;
         if !mark_reused(conn, token)? {
             return Ok(BreachResponse::GivenBefore);

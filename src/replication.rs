@@ -128,3 +128,25 @@ impl fmt::Display for DurabilityRisk {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One is told what to set, so the text must not be another risk's.
+    #[test]
+    fn the_text_of_each_risk_names_its_cure() {
+        for (risk, cure) in [
+            (DurabilityRisk::CommitNotAwaited, "a crash loses acknowledged changes: set synchronous_commit = on"),
+            (DurabilityRisk::NoSynchronousStandby, "set synchronous_standby_names ="),
+            (DurabilityRisk::StandbyNotAwaited, "has synchronous_commit = local: set it to on"),
+            (DurabilityRisk::StandbyMayNotHaveWritten, "to a machine that crashed, too, loses"),
+            (DurabilityRisk::FsyncOff, "set fsync = on"),
+            (DurabilityRisk::FullPageWritesOff, "set full_page_writes = on"),
+            (DurabilityRisk::UnloggedTable, "SET LOGGED"),
+            (DurabilityRisk::IsStandby, "check the primary's settings"),
+        ] {
+            assert!(risk.to_string().contains(cure), "{risk:?}: {risk}");
+        }
+    }
+}

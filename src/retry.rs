@@ -8,6 +8,9 @@ use crate::observe::made_again;
 /// Two transactions that met once seldom meet again; more is for a host whose default is SERIALIZABLE.
 pub(crate) const CONFLICT_RETRIES: u32 = 3;
 
+/// Of one step of a verb that goes step by step: it is short, and each conflict is somebody else's COMMIT.
+pub(crate) const STEP_RETRIES: u32 = 20;
+
 /// Runs `work` until it ends in something else than [`Error::Conflict`], but at most so many times more than once.
 pub(crate) fn on_conflict<T>(retries: u32, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     for retry in 0..retries {

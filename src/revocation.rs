@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
-use crate::isolation::read_committed;
+use crate::isolation::{read_committed, read_committed_step};
 use crate::observe::locking;
 use crate::receipt::Receipt;
 use crate::revoked_reason::RevokedReason;
@@ -47,13 +47,15 @@ pub(crate) struct Pass {
 
 /// A token and all that descends from it.
 pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
-    read_committed(conn, |conn| {
-        // Read once: should the row be deleted between two passes, the later ones still know its session.
-        let start = refresh_tokens::table
-            .find(token_id)
-            .select((refresh_tokens::user_id, refresh_tokens::session_id, refresh_tokens::generation))
-            .first::<(Uuid, Uuid, i32)>(conn)
-            .optional()?;
+    // Read once: should the row be deleted between two passes, or before all is made again after a conflict, its session is
+    // known.
+    let mut start: Option<(Uuid, Uuid, i32)> = None;
+    read_committed_step(conn, |conn, _| {
+        if start.is_none() {
+            let named = refresh_tokens::table.find(token_id);
+            let columns = (refresh_tokens::user_id, refresh_tokens::session_id, refresh_tokens::generation);
+            start = named.select(columns).first(conn).optional()?;
+        }
         let Some((user_id, session_id, generation)) = start else { return Ok(Receipt::default()) };
         gate::pass(conn, user_id)?;
         chain_passes(conn, token_id, session_id, generation, reason)
@@ -73,7 +75,7 @@ pub(crate) fn chain_passes(
 
 /// All tokens of a session.
 pub(crate) fn revoke_session(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
-    revoke_session_of(conn, Box::new(refresh_tokens::session_id.eq(session_id)), reason)
+    revoke_session_of(conn, || Box::new(refresh_tokens::session_id.eq(session_id)), reason)
 }
 
 /// All tokens of the session that a presented token belongs to, whatever its state.
@@ -82,19 +84,25 @@ pub(crate) fn revoke_session_by_hash(
     presented: &TokenHash,
     reason: RevokedReason,
 ) -> Result<Receipt> {
-    revoke_session_of(conn, Box::new(refresh_tokens::token_hash.eq(presented)), reason)
+    revoke_session_of(conn, || Box::new(refresh_tokens::token_hash.eq(presented)), reason)
 }
 
 /// Which tokens a statement is about.
 pub(crate) type Which<'a> = Box<dyn BoxableExpression<refresh_tokens::table, Pg, SqlType = Bool> + 'a>;
 
-fn revoke_session_of(conn: &mut PgConnection, any_token: Which<'_>, reason: RevokedReason) -> Result<Receipt> {
-    read_committed(conn, |conn| {
-        let session = refresh_tokens::table
-            .filter(any_token)
-            .select((refresh_tokens::user_id, refresh_tokens::session_id))
-            .first::<(Uuid, Uuid)>(conn)
-            .optional()?;
+fn revoke_session_of<'a>(
+    conn: &mut PgConnection,
+    any_token: impl Fn() -> Which<'a>,
+    reason: RevokedReason,
+) -> Result<Receipt> {
+    // Read once, as in revoke_chain.
+    let mut session: Option<(Uuid, Uuid)> = None;
+    read_committed_step(conn, |conn, _| {
+        if session.is_none() {
+            let named = refresh_tokens::table.filter(any_token());
+            let columns = (refresh_tokens::user_id, refresh_tokens::session_id);
+            session = named.select(columns).first(conn).optional()?;
+        }
         let Some((user_id, session_id)) = session else { return Ok(Receipt::default()) };
         gate::pass(conn, user_id)?;
         session_passes(conn, session_id, reason)

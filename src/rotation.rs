@@ -121,7 +121,7 @@ fn at_once(
         refresh_tokens::expires_at,
         refresh_tokens::session_expires_at,
     ));
-    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
         let made = match locked {
             Locked::IsWaitedFor => {
                 locking("token", || Prepared(Rotate::new(lock, successor, &binding)).get_result(conn))
@@ -226,7 +226,7 @@ fn attempt(
     binding: Binding,
     gate_of: Option<Uuid>,
 ) -> Result<RefreshToken, Stop> {
-    let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
+    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
         if let Some(user_id) = gate_of {
             gate::pass(conn, user_id)?;
         }
@@ -350,7 +350,7 @@ pub(crate) fn answer_again(
     hashes: &[TokenHash],
     grace: Option<TimeDelta>,
 ) -> Result<Rotation> {
-    let outcome = transaction(conn, Isolation::Inherited, |conn, _| {
+    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, _| {
         let refused = |refusal| Err(Stop::Refused(Box::new(refusal)));
         let made: Option<RefreshToken> = refresh_tokens::table
             .filter(refresh_tokens::id.nullable().eq(token.rotated_to))

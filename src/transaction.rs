@@ -139,7 +139,7 @@ fn lock<'tx>(
 ) -> Result<Result<LockedToken<'tx>, Refusal>> {
     binding.check()?;
     // A savepoint, to give the lock back: PostgreSQL keeps it on a row that no longer qualifies after the wait.
-    let locked = isolation::transaction(conn, Isolation::Inherited, |conn, _| {
+    let locked = isolation::transaction(conn, Isolation::ReadCommitted, |conn, _| {
         let token = rotation::lock(conn, presented, binding)?.map_err(NotValid::refused)?;
         let judged_at = rotation::now(conn)?;
         if token.ends_at() <= judged_at {

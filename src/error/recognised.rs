@@ -15,6 +15,29 @@ impl Error {
     }
 }
 
+/// What libpq says of a connection that has ended, and the server of a transaction that it rolled back.
+const LOST: [&str; 5] = [
+    "server closed the connection unexpectedly",
+    "could not receive data from server",
+    "could not send data to server",
+    "no connection to the server",
+    "terminating connection due to ",
+];
+const ROLLED_BACK: &str = "could not serialize access due to ";
+
+impl Error {
+    /// What may pass when it is tried again, by what was said of it alone.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        if LOST.iter().any(|lost| text.starts_with(lost)) {
+            return Some(Self::ConnectionLost);
+        }
+        if text.starts_with(ROLLED_BACK) {
+            return Some(Self::Conflict);
+        }
+        Some(from_message(text)).filter(Self::is_transient)
+    }
+}
+
 /// Lets a closure given to [`transaction`](crate::RefreshTokenRepository::transaction) use `?` on the host's own
 /// Diesel queries. Details that may quote a row are dropped.
 ///
@@ -101,6 +124,20 @@ mod tests {
         let message = Box::new("no connection to the server\n".to_owned());
         let error = DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, message);
         assert_eq!(Error::from(error), Error::ConnectionLost);
+    }
+
+    #[test]
+    fn what_may_pass_is_told_by_its_text() {
+        for (text, expected) in [
+            ("server closed the connection unexpectedly\n\tThis probably", Some(Error::ConnectionLost)),
+            ("could not receive data from server: Connection timed out\n", Some(Error::ConnectionLost)),
+            ("could not serialize access due to concurrent update", Some(Error::Conflict)),
+            ("deadlock detected", Some(Error::Conflict)),
+            ("canceling statement due to lock timeout", Some(Error::Busy(Wait::Lock))),
+            ("relation \"refresh_tokens\" already exists", None),
+        ] {
+            assert_eq!(Error::of_text(text), expected, "{text}");
+        }
     }
 
     #[test]

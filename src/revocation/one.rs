@@ -26,7 +26,7 @@ fn revoke<'a>(
     which: impl Fn() -> Which<'a>,
     reason: RevokedReason,
 ) -> Result<TokenRevocation> {
-    let outcome = transaction(conn, Isolation::Inherited, |conn, scope| {
+    let outcome = transaction(conn, Isolation::ReadCommitted, |conn, scope| {
         let revoked = diesel::update(refresh_tokens::table.filter(which()))
             .filter(refresh_tokens::revoked_at.is_null())
             .set((

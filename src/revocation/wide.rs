@@ -46,8 +46,20 @@ struct Window {
     last_id: Option<Uuid>,
 }
 
-/// Where the next window begins: after this session, generation and id.
+/// The session, generation and id with which a window begins.
 type Place = (Uuid, i32, Uuid);
+
+/// Before every row.
+const START: Place = (Uuid::nil(), i32::MIN, Uuid::nil());
+
+/// The first place after a row, in the order of PostgreSQL; none after the last that there can be.
+fn after((session_id, generation, id): Place) -> Option<Place> {
+    let next = |id: Uuid| id.as_u128().checked_add(1).map(Uuid::from_u128);
+    next(id)
+        .map(|id| (session_id, generation, id))
+        .or_else(|| generation.checked_add(1).map(|generation| (session_id, generation, Uuid::nil())))
+        .or_else(|| next(session_id).map(|session_id| (session_id, i32::MIN, Uuid::nil())))
+}
 
 /// The tokens of an organisation, or all of them.
 pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: RevokedReason) -> Result<Receipt> {
@@ -89,7 +101,7 @@ fn walk(
     receipt: &mut Receipt,
 ) -> Result<Walk> {
     let mut walk = Walk { seen: false, skipped: Vec::new() };
-    let mut place: Place = (Uuid::nil(), i32::MIN, Uuid::nil());
+    let mut place = START;
     loop {
         let window: Window = read_committed_step(conn, |conn, _| {
             Ok(sql_query(include_str!("../sql/revoke_window.sql"))
@@ -108,9 +120,10 @@ fn walk(
         walk.seen |= window.seen > 0;
         walk.skipped.extend(window.skipped);
         walk.skipped.truncate(MAX_WAITS);
-        match (window.last_session_id, window.last_generation, window.last_id) {
-            (Some(session_id), Some(generation), Some(id)) => place = (session_id, generation, id),
-            _ => return Ok(walk),
+        let last = window.last_session_id.zip(window.last_generation).zip(window.last_id);
+        match last.and_then(|((session_id, generation), id)| after((session_id, generation, id))) {
+            Some(next) => place = next,
+            None => return Ok(walk),
         }
     }
 }
@@ -122,4 +135,18 @@ fn wait_for(conn: &mut PgConnection, token_id: Uuid) -> Result<()> {
         locking("rows", || token.for_update().first::<Uuid>(conn).optional())?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_place_leaves_out_none() {
+        let (one, max) = (Uuid::from_u128(1), Uuid::max());
+        assert_eq!(after(START), Some((Uuid::nil(), i32::MIN, one)));
+        assert_eq!(after((one, -1, max)), Some((one, 0, Uuid::nil())));
+        assert_eq!(after((one, i32::MAX, max)), Some((Uuid::from_u128(2), i32::MIN, Uuid::nil())));
+        assert_eq!(after((max, i32::MAX, max)), None);
+    }
 }

@@ -1,4 +1,4 @@
--- revoke_window: of the next $2 rows after a place ($3, $4, $5), in the order of sessions and generations, revokes
+-- revoke_window: of the next $2 rows from a place ($3, $4, $5) on, in the order of sessions and generations, revokes
 -- ($1: why) those that could still be rotated, in one organisation ($6) if one is named, of sessions that had begun by
 -- an instant ($7); one that begins in the future began by a clock that was set back since, so it is no later. A successor
 -- comes after its predecessor in this order, so a walk that saw none has missed none.
@@ -6,7 +6,7 @@
 WITH visited AS MATERIALIZED (
     SELECT id, active_org_id, session_id, generation, session_started_at, rotated_to, revoked_at
     FROM refresh_tokens
-    WHERE (session_id, generation, id) > ($3, $4, $5)
+    WHERE (session_id, generation, id) >= ($3, $4, $5)
     ORDER BY session_id, generation, id
     LIMIT $2
 ),

@@ -46,6 +46,13 @@ pub(crate) enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the server rolled the verb back in favour of another one.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Failed { error } if *error == format!("{:?}", Error::Conflict))
+    }
+}
+
 /// The id of the token that a process makes.
 pub(crate) fn newborn(process: usize) -> Uuid {
     Uuid::from_u128(0x0005_0000 + process as u128)

@@ -29,6 +29,17 @@ diesel::table! {
 /// How long something that must happen may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Each conflict is somebody else's COMMIT, and there are not so many.
+const RETRIES: usize = 50;
+
+/// What isolation the server gives, whatever a transaction asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    AsAsked,
+    /// Then a verb is made again where it ends in a conflict.
+    Serializable,
+}
+
 /// About what a statement takes: the server is asked about locks only where it takes longer.
 const MOMENT: Duration = Duration::from_micros(200);
 
@@ -70,9 +81,14 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(processes: usize) -> Self {
-        let database = Database::migrated();
+    pub(crate) fn new(processes: usize, level: Level) -> Self {
+        let database = match level {
+            Level::AsAsked => Database::migrated(),
+            Level::Serializable => Database::migrated_serializable(),
+        };
         let mut observer = database.connect();
+        // It is no party to any conflict.
+        observer.batch_execute("SET default_transaction_isolation = 'read committed'").unwrap();
         fixture::prepare(&mut observer);
         let first_rows = Rc::new(fixture::rows(&mut observer));
         let authenticated_at = race::now(&mut observer);
@@ -259,7 +275,13 @@ fn start(database: &Database, stage: Arc<Stage>, process: usize, authenticated_a
     let thread = std::thread::spawn(move || {
         for verb in verbs {
             conn.set_instrumentation(Hook::new(Arc::clone(&stage), process));
-            let outcomes = verb.run(&mut conn, process, authenticated_at);
+            let run = |conn: &mut PgConnection| verb.run(conn, process, authenticated_at);
+            let mut outcomes = run(&mut conn);
+            for _ in 0..RETRIES {
+                if outcomes.iter().any(Outcome::is_conflict) {
+                    outcomes = run(&mut conn);
+                }
+            }
             stage.finish(process, outcomes);
         }
     });

@@ -24,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use lab::Lab;
+use lab::{Lab, Level};
 use scenarios::{Expected, Scenario};
 use search::{Found, search};
 
@@ -41,23 +41,34 @@ fn main() -> ExitCode {
         print(&chosen.iter().map(|one| one.name() + ": test\n").collect::<String>());
         return ExitCode::SUCCESS;
     }
+    let is_serializable = |scenario: &Scenario| scenario.level == Level::Serializable;
+    let (serializable, as_asked): (Vec<_>, Vec<_>) = chosen.into_iter().partition(is_serializable);
+    let explored = [explore(as_asked, Level::AsAsked), explore(serializable, Level::Serializable)];
+    if explored.iter().all(|failures| *failures == 0) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what was found, and returns how many scenarios failed.
+fn explore(chosen: Vec<Scenario>, level: Level) -> usize {
+    if chosen.is_empty() {
+        return 0;
+    }
     let started = Instant::now();
-    let found = run(&chosen);
+    let found = run(&chosen, level);
     let found: Vec<(Scenario, Found)> = chosen.into_iter().zip(found).collect();
     print(&report::counts(&found));
     let failures: Vec<String> = found.iter().filter_map(|(scenario, found)| report::failure(scenario, found)).collect();
     print(&failures.concat());
-    print(&report::summary(&found, failures.len(), started.elapsed()));
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print(&report::summary(&found, level, failures.len(), started.elapsed()));
+    failures.len()
 }
 
-fn run(scenarios: &[Scenario]) -> Vec<Found> {
+fn run(scenarios: &[Scenario], level: Level) -> Vec<Found> {
     let next = AtomicUsize::new(0);
     let found: Vec<Mutex<Found>> = scenarios.iter().map(|_| Mutex::default()).collect();
     let work = || {
         let mut lab = None;
         while let Some((scenario, found)) = take(&next, scenarios, &found) {
-            let lab = lab.get_or_insert_with(|| Lab::new(PROCESSES));
+            let lab = lab.get_or_insert_with(|| Lab::new(PROCESSES, level));
             *found.lock().unwrap() =
                 search(lab, &scenario.verbs, scenario.bound, scenario.expected != Expected::AllKept);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lab::Level;
 use crate::scenarios::{Expected, Scenario};
 use crate::search::Found;
 
@@ -49,11 +50,15 @@ pub(crate) fn failure(scenario: &Scenario, found: &Found) -> Option<String> {
     }
 }
 
-pub(crate) fn summary(found: &[(Scenario, Found)], failed: usize, elapsed: Duration) -> String {
+pub(crate) fn summary(found: &[(Scenario, Found)], level: Level, failed: usize, elapsed: Duration) -> String {
     let sum = |of: fn(&Found) -> usize| found.iter().map(|(_, found)| of(found)).sum::<usize>();
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    let schedules = match level {
+        Level::AsAsked => "schedules",
+        Level::Serializable => "schedules under SERIALIZABLE",
+    };
     format!(
-        "\ntest result: {verdict}. {} schedules ({} statements) of {} combinations; {failed} failed; {} runs were given up \
+        "\ntest result: {verdict}. {} {schedules} ({} statements) of {} combinations; {failed} failed; {} runs were given up \
          as known, {} branches of the server's were missed; finished in {:.0}s\n\n",
         sum(|found| found.schedules),
         sum(|found| found.steps),

@@ -1,5 +1,6 @@
 //! Which verbs are explored beside each other.
 
+use crate::lab::Level;
 use crate::verbs::{Verb, WRITING};
 
 /// What a search has to find.
@@ -17,12 +18,14 @@ pub(crate) struct Scenario {
     pub(crate) expected: Expected,
     /// The most preemptions of a schedule, where all schedules would be too many.
     pub(crate) bound: Option<usize>,
+    pub(crate) level: Level,
 }
 
 impl Scenario {
     pub(crate) fn name(&self) -> String {
         let names: Vec<&str> = self.verbs.iter().map(|verb| verb.name()).collect();
-        names.join("+")
+        let level = if self.level == Level::Serializable { "serializable:" } else { "" };
+        format!("{level}{}", names.join("+"))
     }
 }
 
@@ -124,15 +127,24 @@ fn bound_of_pair(verbs: &[Verb]) -> Option<usize> {
     verbs.iter().any(|verb| matches!(verb, Verb::Org | Verb::Everyone)).then_some(2)
 }
 
+/// Where every transaction is SERIALIZABLE, a statement meets what others have read, too, and no order of two steps can
+/// be taken for the other: all schedules with so many preemptions are run.
+const BOUND_OF_SERIALIZABLE: usize = 2;
+
 /// Every pair of writing verbs, the triples, and the flaws that have to be found.
 pub(crate) fn all() -> Vec<Scenario> {
-    let flawed =
-        FLAWED.iter().map(|(verbs, expected)| Scenario { verbs: verbs.to_vec(), expected: *expected, bound: None });
-    let kept = |verbs: &[Verb], bound| Scenario { verbs: verbs.to_vec(), expected: Expected::AllKept, bound };
+    let scenario =
+        |verbs: &[Verb], expected, bound| Scenario { verbs: verbs.to_vec(), expected, bound, level: Level::AsAsked };
+    let flawed = FLAWED.iter().map(|(verbs, expected)| scenario(verbs, *expected, None));
     let pairs = WRITING.iter().enumerate().flat_map(|(at, one)| WRITING[at..].iter().map(|other| [*one, *other]));
     let beside_reference = BESIDE_REFERENCE.iter().map(|verb| [Verb::ReferenceRotate, *verb]);
-    let pairs = pairs.chain(beside_reference).chain(IN_TRANSACTION).map(|verbs| kept(&verbs, bound_of_pair(&verbs)));
-    let triples = TRIPLES.iter().map(|verbs| kept(verbs, None));
-    let bounded = BOUNDED.iter().map(|(verbs, bound)| kept(verbs, Some(*bound)));
-    flawed.chain(pairs).chain(triples).chain(bounded).collect()
+    let pairs: Vec<[Verb; 2]> = pairs.chain(beside_reference).chain(IN_TRANSACTION).collect();
+    let serializable = pairs.iter().map(|verbs| Scenario {
+        level: Level::Serializable,
+        ..scenario(verbs, Expected::AllKept, Some(BOUND_OF_SERIALIZABLE))
+    });
+    let as_asked = pairs.iter().map(|verbs| scenario(verbs, Expected::AllKept, bound_of_pair(verbs)));
+    let triples = TRIPLES.iter().map(|verbs| scenario(verbs, Expected::AllKept, None));
+    let bounded = BOUNDED.iter().map(|(verbs, bound)| scenario(verbs, Expected::AllKept, Some(*bound)));
+    flawed.chain(as_asked).chain(triples).chain(bounded).chain(serializable).collect()
 }

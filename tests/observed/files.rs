@@ -8,6 +8,11 @@ use crate::table;
 
 const DASHBOARD: &str = include_str!("../../examples/grafana.json");
 const ALERTS: &str = include_str!("../../examples/alerts.yml");
+const ALERT_TESTS: [&str; 3] = [
+    include_str!("../../examples/alerts_test/calls.yml"),
+    include_str!("../../examples/alerts_test/reuse.yml"),
+    include_str!("../../examples/alerts_test/upkeep.yml"),
+];
 const RUNBOOK: &str = include_str!("../../RUNBOOK.md");
 
 /// The words of a query that look like names of ours.
@@ -164,6 +169,28 @@ fn alerts_ask_for_metrics_that_there_are() {
     for Alert { query, .. } in &alerts {
         check_query(query);
     }
+}
+
+/// `scripts/alerts` runs the tests of the rules; this is whether there are any for each rule, and about our metrics.
+#[test]
+fn each_alert_has_tests_that_it_fires_and_that_it_is_silent() {
+    let [mut fires, mut is_silent] = [BTreeSet::new(), BTreeSet::new()];
+    let mut series = BTreeSet::new();
+    for line in ALERT_TESTS.iter().flat_map(|text| text.lines()) {
+        if let Some((_, test)) = line.split_once("alertname: ") {
+            match test.strip_suffix(", exp_alerts: []}") {
+                Some(name) => is_silent.insert(name),
+                None => fires.insert(test),
+            };
+        } else if let Some((_, text)) = line.split_once("series: '") {
+            series.extend(names(text).into_iter().map(metric_of));
+        }
+    }
+    let alerts = alerts();
+    let documented: BTreeSet<&str> = alerts.iter().map(|alert| alert.name.as_str()).collect();
+    assert_eq!(fires, documented);
+    assert_eq!(is_silent, documented);
+    assert_eq!(series, alerts.iter().flat_map(|alert| names(&alert.query)).map(metric_of).collect::<BTreeSet<_>>());
 }
 
 #[test]

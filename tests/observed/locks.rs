@@ -59,12 +59,13 @@ fn the_wait_for_each_kind_of_lock_is_in_its_time() {
             let (watch, token) = (watch.clone(), token.clone());
             let waiting = race::start_blocked(&database, holder, move |conn| {
                 watch.during(|| work(&mut RefreshTokenRepository::new(conn), &token));
+                QueryResult::Ok(())
             });
             let now = race::now(&mut observer);
             race::wait_until(&mut observer, now + TimeDelta::milliseconds(500));
             Ok(waiting)
         });
-        waiting.unwrap().join().unwrap();
+        waiting.unwrap().join().unwrap().unwrap();
         let recorded = watch.recorded();
         for kind in ["token", "gate", "rows"] {
             let waited = longest(&recorded, kind);

@@ -157,10 +157,10 @@ fn invariant_5_no_rotation_falls_between_adoption_and_trigger() {
     conn.batch_execute(&up(NAMES[0])).unwrap();
     conn.batch_execute(&up(NAMES[2])).unwrap();
     let hashes = chain(&mut conn, 1);
-    let pid = race::pid(&mut conn);
     let migration = RefCell::new(None);
     let second = conn
         .transaction(|conn| {
+            let pid = race::pid(conn);
             let second = rotate(By::Reference, conn, &hashes[0]);
             let sql = up(NAMES[1]);
             migration.replace(Some(race::start_blocked(&database, pid, move |conn| conn.batch_execute(&sql))));

@@ -13,10 +13,14 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use refresh_tokens::{Error, Result};
 use uuid::Uuid;
 
+/// So many, unless `PROPTEST_CASES` says otherwise.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}
+
 /// Runs a property on so many values, unless `PROPTEST_CASES` says otherwise.
-fn holds<S: Strategy>(cases: u32, strategy: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
+fn holds<S: Strategy>(usual: u32, strategy: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let config = Config { cases: cases(usual), failure_persistence: None, ..Config::default() };
     if let Err(error) = TestRunner::new(config).run(strategy, property) {
         panic!("{error}");
     }

@@ -8,7 +8,6 @@ use refresh_tokens::{
     Binding, Error, InvalidInput, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Result, Rotation,
     RotationRequest, Successor, TokenHash,
 };
-use refresh_tokens_support::database::config;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
@@ -200,17 +199,19 @@ fn a_locked_token_does_not_hold_up_the_others() {
         locked.unwrap();
     };
     let mut holder = database.connect();
-    let pid = race::pid(&mut holder);
     let waiting = holder
         .transaction(|conn| {
+            let pid = race::pid(conn);
             lock_it(conn);
-            let waiting = race::start_blocked(&database, pid, move |conn| rotate_many(conn, &requests));
+            let waiting = race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).rotate_many(&requests)
+            });
             assert!(!is_valid(&database, &free), "its rotation is committed");
             assert!(is_valid(&database, &held));
             QueryResult::Ok(waiting)
         })
         .unwrap();
-    let outcomes = waiting.join().unwrap();
+    let outcomes = waiting.join().unwrap().unwrap();
     made(&outcomes[0]);
     made(&outcomes[1]);
 }
@@ -224,9 +225,9 @@ fn a_host_that_waits_holds_nothing_younger() {
     let mut conn = database.connect();
     let [older, younger] = [(); 2].map(|()| create(&mut conn).token_hash);
     let requests = [request(&younger), request(&older)];
-    let pid = race::pid(&mut conn);
     let (free, waiting) = conn
         .transaction(|conn| {
+            let pid = race::pid(conn);
             let free = rotate(By::Library, conn, &older);
             let waiting = race::start_blocked(&database, pid, move |conn| {
                 RefreshTokenRepository::new(conn).transaction(|tx| tx.rotate_many(&requests))
@@ -277,6 +278,6 @@ fn a_switch_to_an_organisation_that_was_cut_off_is_refused() {
 fn the_store_has_it_too() {
     let database = Database::migrated();
     let token = create(&mut database.connect());
-    let store = RefreshTokenStore::connect(database.url(), &config().max_connections(1)).unwrap();
+    let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
     made(&store.rotate_many(&[request(&token.token_hash)]).unwrap()[0]);
 }

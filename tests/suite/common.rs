@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
-use refresh_tokens::{Binding, RefreshToken, RefreshTokenRepository, Rotation, Successor, TokenHash};
+use refresh_tokens::{
+    Binding, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Rotation, StoreConfig, Successor, TokenHash,
+};
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
 use refresh_tokens_support::{Database, reference};
 use uuid::Uuid;
@@ -48,6 +50,12 @@ pub(crate) fn rotate(by: By, conn: &mut PgConnection, presented: &TokenHash) -> 
 
 pub(crate) fn create(conn: &mut PgConnection) -> RefreshToken {
     RefreshTokenRepository::new(conn).create(&new_token()).expect("it is new")
+}
+
+/// A store whose wait for a connection may be too short for its first one on a busy machine.
+pub(crate) fn open_patiently(url: &str, config: &StoreConfig) -> RefreshTokenStore {
+    let attempts = std::iter::repeat_with(|| RefreshTokenStore::connect(url, config).ok());
+    attempts.take(100).flatten().next().expect("the database answers")
 }
 
 /// The row, whatever its state.

@@ -78,9 +78,9 @@ fn invariant_9_a_login_queues_behind_a_revocation() {
     let user_id = Uuid::new_v4();
     let login = |at| authenticated(NewRefreshToken { user_id, ..new_token() }, at);
     let (first, second) = (login(race::now(&mut conn)), login(race::now(&mut conn)));
-    let holder = race::pid(&mut conn);
     let (revocation, second) = conn
         .transaction(|conn| {
+            let holder = race::pid(conn);
             RefreshTokenRepository::new(conn).create(&first).unwrap();
             let revocation = race::start_blocked(&database, holder, move |conn| {
                 RefreshTokenRepository::new(conn).revoke_all_for_user(user_id)
@@ -309,9 +309,9 @@ fn a_login_after_the_cutoff_survives_the_rest_of_the_walk() {
     let database = Database::migrated();
     let mut conn = database.connect();
     let old = create(&mut conn);
-    let holder = race::pid(&mut conn);
     let (new, walk) = conn
         .transaction(|conn| {
+            let holder = race::pid(conn);
             dsl::refresh_tokens.find(old.id).for_update().select(dsl::id).first::<Uuid>(conn)?;
             let walk = race::start_blocked(&database, holder, |conn| {
                 RefreshTokenRepository::new(conn).revoke_all_for_everyone()

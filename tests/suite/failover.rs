@@ -20,7 +20,7 @@ use refresh_tokens_support::doc::{new_token, successor};
 use refresh_tokens_support::server::Durability;
 use refresh_tokens_support::{Database, Server};
 
-use crate::common::row;
+use crate::common::{open_patiently, row};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -49,7 +49,7 @@ impl Fleet {
 
     fn store(&self) -> RefreshTokenStore {
         let config = StoreConfig::default().pool_timeout(Duration::from_millis(500));
-        RefreshTokenStore::connect(&self.url(), &config).expect("the primary answers")
+        open_patiently(&self.url(), &config)
     }
 
     /// A connection to the standby, in the schema of the tests.
@@ -102,6 +102,14 @@ fn await_count(conn: &mut PgConnection, from: &str, rows: i64) {
 }
 
 const COMMITTING: &str = "pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'";
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// What a client knows of its session.
 struct Client {
@@ -165,13 +173,15 @@ fn a_synchronous_standby_has_all_that_was_acknowledged_and_the_unknown_is_resolv
             })
         };
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        // Also where this thread fails: the scope waits for the clients.
+        let at_the_end = SetOnDrop(&stop);
         await_acknowledged(400);
         // The standby goes on to receive, and so has what is committed, but confirms nothing: each client's COMMIT waits.
         fleet.on_standby().batch_execute("SELECT pg_wal_replay_pause()").unwrap();
         await_count(&mut fleet.database.connect(), COMMITTING, i64::try_from(CLIENTS).unwrap());
         fleet.fail_over();
         await_acknowledged(400);
-        stop.store(true, Ordering::SeqCst);
+        drop(at_the_end);
         clients.into_iter().map(|client| client.join().expect("no client fails")).collect()
     });
 

@@ -23,8 +23,9 @@ use uuid::Uuid;
 use crate::common::{By, chain, create, is_valid, rotate, row};
 
 /// What the group's connections send.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Sent {
+    database: Arc<Database>,
     begins: Arc<AtomicUsize>,
     /// The next statement that contains this panics in its caller's thread.
     panic_at: Arc<Mutex<Option<&'static str>>>,
@@ -50,6 +51,7 @@ impl Instrumentation for Sent {
 
 impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Sent {
     fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
+        self.database.customize(conn);
         conn.set_instrumentation(self.clone());
         Ok(())
     }
@@ -57,15 +59,15 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Sent {
 
 /// A group over a pool of its own, and what it sends.
 struct Group {
-    database: Database,
+    database: Arc<Database>,
     rotator: GroupRotator,
     sent: Sent,
 }
 
 impl Group {
     fn new(connections: usize, config: &GroupConfig) -> Self {
-        let database = Database::migrated();
-        let sent = Sent::default();
+        let database = Arc::new(Database::migrated());
+        let sent = Sent { database: Arc::clone(&database), begins: Arc::default(), panic_at: Arc::default() };
         let pool = Pool::builder()
             .max_size(u32::try_from(connections).unwrap())
             .connection_customizer(Box::new(sent.clone()))
@@ -99,17 +101,17 @@ impl Group {
     /// Runs `work` while a token is locked and a caller waits for it, which is on all connections if there is one only.
     fn while_waiting_for<T>(&self, held: &TokenHash, work: impl FnOnce(&Self) -> T) -> (Result<Rotation>, T) {
         let mut holder = self.database.connect();
-        let pid = race::pid(&mut holder);
         let (waiting, done) = holder
             .transaction(|conn| {
                 use refresh_tokens::schema::refresh_tokens::dsl;
+                let pid = race::pid(conn);
                 dsl::refresh_tokens
                     .filter(dsl::token_hash.eq(held))
                     .select(dsl::id)
                     .for_update()
                     .first::<Uuid>(conn)?;
                 let waiting = self.start(held);
-                race::wait_until_blocked(&mut self.database.connect(), pid, 1);
+                race::wait_until_blocked(&mut self.database.connect_directly(), pid, 1);
                 QueryResult::Ok((waiting, work(self)))
             })
             .unwrap();

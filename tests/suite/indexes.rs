@@ -39,9 +39,9 @@ fn nobody_who_writes_waits_while_an_index_is_built() {
     writer.batch_execute("SET lock_timeout = '5s'").unwrap();
     let token = create(&mut writer);
     drop_all(&mut writer);
-    let pid = race::pid(&mut holder);
     let (building, successor) = holder
         .transaction(|holder| {
+            let pid = race::pid(holder);
             RefreshTokenRepository::new(holder).create(&new_token()).unwrap();
             let building = race::start_blocked(&database, pid, build_indexes);
             create(&mut writer);
@@ -80,9 +80,9 @@ fn one_process_builds_and_others_are_told() {
     let database = Database::migrated();
     let (mut holder, mut other) = (database.connect(), database.connect());
     drop_all(&mut other);
-    let pid = race::pid(&mut holder);
     let building = holder
         .transaction(|holder| {
+            let pid = race::pid(holder);
             create(holder);
             let building = race::start_blocked(&database, pid, build_indexes);
             assert_eq!(build_indexes(&mut other), Err(Error::Busy(Wait::Lock)));

@@ -42,7 +42,7 @@ fn invariants_1_and_2_of_many_presenters_one_gets_a_successor() {
             let (mut conn, start, hash) = (database.connect(), Arc::clone(&start), token.token_hash.clone());
             std::thread::spawn(move || {
                 start.wait();
-                RefreshTokenRepository::new(&mut conn).rotate(&hash, &successor(), Binding::ANY)
+                race::retrying(|| RefreshTokenRepository::new(&mut conn).rotate(&hash, &successor(), Binding::ANY))
             })
         })
         .collect();
@@ -63,10 +63,10 @@ fn invariant_2_the_lock_is_held_until_commit() {
     let mut conn = database.connect();
     let token = create(&mut conn);
     let hash = token.token_hash.clone();
-    let pid = race::pid(&mut conn);
     let second = RefCell::new(None);
     RefreshTokenRepository::new(&mut conn)
         .transaction(|tx| {
+            let pid = race::pid(tx.connection());
             let locked = tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?;
             let locked = locked.expect("it is valid");
             second.replace(Some(race::start_blocked(&database, pid, move |conn| {
@@ -88,10 +88,10 @@ fn invariant_3_a_pass_that_revokes_nothing_is_not_the_end() {
         let mut conn = database.connect();
         let hashes = chain(&mut conn, 2);
         let (first, second) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[1]));
-        let pid = race::pid(&mut conn);
         let revocation = RefCell::new(None);
         let successor = conn
             .transaction(|conn| {
+                let pid = race::pid(conn);
                 assert!(reference::revoke(conn, first.id)?);
                 let (start, user_id) = (first.id, first.user_id);
                 // It has seen both rows unrevoked, and waits for the first.
@@ -118,10 +118,10 @@ fn invariant_3_and_5_the_start_of_the_chain_vanishes_during_the_wait() {
     let mut conn = database.connect();
     let first = create(&mut conn);
     let start = first.id;
-    let pid = race::pid(&mut conn);
     let revocation = RefCell::new(None);
     let successor = conn
         .transaction(|conn| {
+            let pid = race::pid(conn);
             let successor = rotate(By::Library, conn, &first.token_hash);
             diesel::delete(dsl::refresh_tokens.find(start)).execute(conn)?;
             revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {
@@ -142,9 +142,9 @@ fn invariant_3_a_rotation_that_waits_for_a_revocation_is_refused() {
         let mut conn = database.connect();
         let token = create(&mut conn);
         let hash = token.token_hash.clone();
-        let pid = race::pid(&mut conn);
         let rotation = RefCell::new(None);
         conn.transaction(|conn| {
+            let pid = race::pid(conn);
             let mut tokens = RefreshTokenRepository::new(conn);
             let revoked =
                 if by_user { tokens.revoke_all_for_user(token.user_id) } else { tokens.revoke_token_chain(token.id) };
@@ -167,10 +167,10 @@ fn invariant_3_a_chain_that_grows_while_it_is_revoked() {
     let mut conn = database.connect();
     let first = create(&mut conn);
     let second = rotate(By::Library, &mut conn, &first.token_hash);
-    let pid = race::pid(&mut conn);
     let revocation = RefCell::new(None);
     let last = conn
         .transaction(|conn| {
+            let pid = race::pid(conn);
             reference::get_valid_for_rotation(conn, second.expose(), None)?;
             let start = first.id;
             revocation.replace(Some(race::start_blocked(&database, pid, move |conn| {

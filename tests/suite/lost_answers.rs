@@ -48,10 +48,10 @@ fn invariant_6_two_equal_requests_at_once_make_one_successor() {
     let mut conn = database.connect();
     let token = create(&mut conn);
     let successor = successor();
-    let pid = race::pid(&mut conn);
     let second = RefCell::new(None);
     let first = conn
         .transaction(|conn| {
+            let pid = race::pid(conn);
             let first = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY)?;
             let (hash, successor) = (token.token_hash.clone(), successor.clone());
             second.replace(Some(race::start_blocked(&database, pid, move |conn| {

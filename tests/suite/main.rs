@@ -35,6 +35,7 @@ mod roles;
 mod secret_storm;
 mod secret_text;
 mod secrets;
+mod serializable;
 mod service;
 mod session_limits;
 mod sessions;

@@ -71,13 +71,11 @@ fn up_down_and_up_again() {
 #[test]
 fn many_processes_migrate_at_once() {
     for default_isolation in ["read committed", "repeatable read", "serializable"] {
-        let database = Database::empty();
+        let database = Database::empty().with(&[("default_transaction_isolation", default_isolation)]);
         let start = Arc::new(Barrier::new(8));
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let (mut conn, start) = (database.connect(), Arc::clone(&start));
-                let isolation = format!("SET default_transaction_isolation = '{default_isolation}'");
-                conn.batch_execute(&isolation).unwrap();
                 std::thread::spawn(move || {
                     start.wait();
                     migrate(&mut conn)

@@ -15,7 +15,9 @@ const PROCESSES: usize = 8;
 /// A schema in which nobody can lock anything by a number.
 fn without_locks() -> (Database, String) {
     let empty = Database::empty();
-    let url = format!("{}%2Cpg_catalog", empty.url());
+    let path = format!("{}, pg_catalog", empty.schema());
+    let empty = empty.with(&[("search_path", &path)]);
+    let url = empty.url().to_owned();
     let mut conn = database::connect(&url);
     conn.batch_execute(
         "CREATE FUNCTION pg_advisory_xact_lock(bigint) RETURNS void LANGUAGE sql AS '';
@@ -53,6 +55,23 @@ fn the_locks_are_not_there() {
 fn many_processes_migrate_at_once_all_the_same() {
     for _ in 0..10 {
         let (_database, url) = without_locks();
+        let applied: Vec<String> = at_once(&url, migrate).into_iter().flat_map(Result::unwrap).collect();
+        assert_eq!(applied, NAMES, "each once");
+        assert_eq!(verify(&mut database::connect(&url)), Ok(()));
+    }
+}
+
+/// As after an update of the library: the ledger is there, so nobody collides in making it.
+#[test]
+fn many_processes_migrate_at_once_from_an_earlier_version() {
+    for _ in 0..10 {
+        let (_database, url) = without_locks();
+        let ledger = "CREATE TABLE refresh_tokens_migrations (
+            version    text        PRIMARY KEY,
+            adopted    boolean     NOT NULL,
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        )";
+        database::connect(&url).batch_execute(ledger).unwrap();
         let applied: Vec<String> = at_once(&url, migrate).into_iter().flat_map(Result::unwrap).collect();
         assert_eq!(applied, NAMES, "each once");
         assert_eq!(verify(&mut database::connect(&url)), Ok(()));

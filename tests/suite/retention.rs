@@ -21,7 +21,6 @@ use refresh_tokens::{
     RetentionPolicy,
 };
 use refresh_tokens_support::Database;
-use refresh_tokens_support::database::config;
 use refresh_tokens_support::doc::connection;
 use uuid::Uuid;
 
@@ -264,7 +263,7 @@ fn any_number_of_workers_share_the_work() {
     let database = Database::migrated();
     let mut conn = database.connect();
     expired_rows(&mut conn, i32::try_from(ROWS).unwrap());
-    let config = config().max_connections(4).conflict_retries(0);
+    let config = database.config().max_connections(4).conflict_retries(0);
     let store = RefreshTokenStore::connect(database.url(), &config).unwrap();
     store.prepare_archive(0).unwrap();
     let budget = CleanupBudget::default().batch(50);

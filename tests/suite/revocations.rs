@@ -29,10 +29,10 @@ fn two_revocations_of_a_user_and_a_login_do_not_deadlock() {
     let user_id = Uuid::new_v4();
     let first = log_in(&mut conn, user_id, "88888888-0000-4000-8000-000000000000");
     let last = log_in(&mut conn, user_id, "ffffffff-0000-4000-8000-000000000000");
-    let holder = race::pid(&mut conn);
     let threads = RefCell::new(Vec::new());
     let login = conn
         .transaction(|conn| {
+            let holder = race::pid(conn);
             reference::get_valid_for_rotation(conn, last.token_hash.expose(), None)?;
             threads.borrow_mut().push(race::start_blocked(&database, holder, move |conn| {
                 RefreshTokenRepository::new(conn).revoke_all_for_user(user_id)

@@ -74,7 +74,7 @@ fn rights(statements: &str) -> Vec<(String, String)> {
 
 /// What `work` says where one right is missing is an error that names a right, and only there.
 fn each_is_needed(database: &Database, sql: &str, mut work: impl FnMut() -> Result<()>) {
-    let mut owner = database.connect();
+    let mut owner = database.connect_directly();
     let rights = rights(&of_test(sql, database));
     assert!(rights.len() >= 8, "{rights:?}");
     assert_eq!(work(), Ok(()));
@@ -96,7 +96,7 @@ fn each_is_needed(database: &Database, sql: &str, mut work: impl FnMut() -> Resu
 fn invariant_10_verbs_sql_is_what_the_verbs_need_and_no_more() {
     let database = Database::migrated();
     let mut conn = who_runs_the_verbs(&database);
-    let mut owner = database.connect();
+    let mut owner = database.connect_directly();
     refresh_tokens::verify(&mut conn).unwrap();
     each_is_needed(&database, VERBS_SQL, || {
         for verb in VERBS {
@@ -129,7 +129,7 @@ fn invariant_10_verbs_sql_is_what_the_verbs_need_and_no_more() {
 fn invariant_10_cleanup_sql_is_what_clean_up_needs_and_no_more() {
     let database = Database::migrated();
     let mut conn = who_cleans_up(&database);
-    let mut owner = database.connect();
+    let mut owner = database.connect_directly();
     RefreshTokenRepository::new(&mut owner).prepare_archive(0).unwrap();
     let policy = RetentionPolicy::default().cutoffs_for(chrono::TimeDelta::days(1)).archive();
     let old_cutoff = "INSERT INTO refresh_token_cutoffs VALUES (gen_random_uuid(), gen_random_uuid(), '2000-01-01')";

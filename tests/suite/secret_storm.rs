@@ -17,7 +17,6 @@ use refresh_tokens::{
     Binding, IssuedToken, Login, Pepper, Peppers, RefreshTokenStore, SessionLimit, SessionPolicy, SessionService,
 };
 use refresh_tokens_support::Database;
-use refresh_tokens_support::database::config;
 use uuid::Uuid;
 
 const THREADS: usize = 12;
@@ -122,7 +121,7 @@ fn a_storm_of_secrets_breaks_no_invariant() {
     let seed = setting("REFRESH_TOKENS_STORM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
     let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
     let database = Database::migrated();
-    let config = config().max_connections(6).conflict_retries(0);
+    let config = database.config().max_connections(6).conflict_retries(0);
     let store = RefreshTokenStore::connect(database.url(), &config).unwrap();
     let policy =
         SessionPolicy::default().grace(TimeDelta::milliseconds(30)).session_limit(SessionLimit::end_oldest(LIMIT));

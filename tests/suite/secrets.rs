@@ -9,7 +9,6 @@ use refresh_tokens::{
     RetentionPolicy, RotationRequest, SessionQuery, Successor, TokenHash,
 };
 use refresh_tokens_support::Database;
-use refresh_tokens_support::database::config;
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token};
 use uuid::Uuid;
 
@@ -102,7 +101,7 @@ fn invariant_7_no_hash_is_ever_printed() {
     log.debug(&tokens.prepare_archive(0));
     log.debug(&tokens.cleanup(&archives, &CleanupBudget::default()));
     log.debug(&tokens.archive_partitions());
-    log.debug(&RefreshTokenStore::connect(database.url(), &config().max_connections(1)));
+    log.debug(&RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)));
 
     let log = log.0.lock().unwrap();
     assert!(log.contains("INSERT INTO refresh_tokens"), "the queries were logged");

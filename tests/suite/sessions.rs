@@ -148,6 +148,23 @@ fn revoke_all_for_everyone_ends_what_could_be_rotated() {
     assert_eq!(live(&mut conn), [later.id], "who logs in afterwards stays");
 }
 
+/// Ids and generations that only other software would write.
+#[test]
+fn invariant_3_a_walk_begins_with_the_first_row_there_can_be_and_ends_with_the_last() {
+    let mut conn = connection();
+    let user_id = Uuid::new_v4();
+    for (id, generation) in [(Uuid::nil(), i32::MIN), (Uuid::max(), i32::MAX)] {
+        let columns = (
+            (dsl::id.eq(id), dsl::session_id.eq(id), dsl::generation.eq(generation), dsl::user_id.eq(user_id)),
+            (dsl::token_hash.eq(fresh_hash()), dsl::active_org_id.eq(id), dsl::expires_at.eq(in_days(30))),
+        );
+        diesel::insert_into(dsl::refresh_tokens).values(columns).execute(&mut *conn).unwrap();
+    }
+    let receipt = RefreshTokenRepository::new(&mut conn).revoke_all_for_everyone().unwrap();
+    assert_eq!(counts(receipt), (2, 2, 2));
+    assert!(live(&mut conn).is_empty());
+}
+
 type Verb = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> refresh_tokens::Result<()>;
 
 #[test]

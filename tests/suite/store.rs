@@ -1,5 +1,6 @@
 //! The pooled store: shared among threads, and every wait bounded (invariant 9).
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use refresh_tokens_support::doc::{new_token, store, successor};
 use refresh_tokens_support::{Database, race, reference};
 use uuid::Uuid;
 
-fn config() -> StoreConfig {
-    StoreConfig::default().max_connections(2)
+fn config(database: &Database) -> StoreConfig {
+    database.config().max_connections(2)
 }
 
 fn open(database: &Database, config: &StoreConfig) -> RefreshTokenStore {
@@ -26,7 +27,7 @@ fn it_is_shared_among_threads() {
     fn is_shareable<T: Clone + Send + Sync + 'static>(_: &T) {}
 
     let database = Database::migrated();
-    let store = open(&database, &config());
+    let store = open(&database, &config(&database));
     is_shareable(&store);
     let user_id = Uuid::new_v4();
     let workers: Vec<_> = (0..8)
@@ -73,8 +74,8 @@ fn a_transaction_of_the_store_is_one() {
 
 #[test]
 fn invariant_9_a_wait_for_a_lock_ends_busy() {
-    let database = Database::migrated();
-    let store = open(&database, &config().lock_timeout(Duration::from_millis(50)));
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
+    let store = open(&database, &config(&database).lock_timeout(Duration::from_millis(50)));
     let token = store.create(&new_token()).unwrap();
     let mut holder = database.connect();
     holder
@@ -107,8 +108,8 @@ fn invariant_9_a_wait_for_a_lock_ends_busy() {
 /// A revocation in a transaction that stays open has shut the gate.
 #[test]
 fn invariant_9_a_wait_at_a_gate_ends_busy() {
-    let database = Database::migrated();
-    let store = open(&database, &config().lock_timeout(Duration::from_millis(50)));
+    let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
+    let store = open(&database, &config(&database).lock_timeout(Duration::from_millis(50)));
     let token = store.create(&new_token()).unwrap();
     let session = NewSession::default().authenticated_at(store.now().unwrap());
     let login = NewRefreshToken { user_id: token.user_id, session, ..new_token() };
@@ -132,8 +133,8 @@ fn invariant_9_a_wait_at_a_gate_ends_busy() {
 
 #[test]
 fn invariant_9_a_statement_that_takes_too_long_ends_busy() {
-    let database = Database::migrated();
-    let config = config().lock_timeout(Duration::from_secs(60)).statement_timeout(Duration::from_millis(50));
+    let database = Database::migrated().with(&[("lock_timeout", "60s"), ("statement_timeout", "500ms")]);
+    let config = config(&database).lock_timeout(Duration::from_secs(60)).statement_timeout(Duration::from_millis(500));
     let store = open(&database, &config);
     let token = store.create(&new_token()).unwrap();
     let mut holder = database.connect();
@@ -150,7 +151,7 @@ fn invariant_9_a_statement_that_takes_too_long_ends_busy() {
 fn invariant_9_a_wait_for_a_connection_ends() {
     let database = Database::migrated();
     let waited = Duration::from_millis(50);
-    let store = open(&database, &StoreConfig::default().max_connections(1).pool_timeout(waited));
+    let store = open(&database, &database.config().max_connections(1).pool_timeout(waited));
     let (taken, is_taken) = mpsc::channel();
     let (give_back, may_give_back) = mpsc::channel::<()>();
     let other = store.clone();
@@ -171,7 +172,7 @@ fn invariant_9_a_wait_for_a_connection_ends() {
 #[test]
 fn a_database_that_is_not_there_is_unreachable() {
     let nowhere = "postgresql://someone:s3cret@localhost/nothing?host=/nonexistent&connect_timeout=1";
-    let config = config().pool_timeout(Duration::from_millis(300));
+    let config = StoreConfig::default().pool_timeout(Duration::from_millis(300));
     let Err(Error::Unreachable { message }) = RefreshTokenStore::connect(nowhere, &config) else { panic!() };
     assert!(message.contains("/nonexistent"), "{message}");
     assert!(!message.contains("s3cret"), "{message}");
@@ -184,13 +185,23 @@ fn a_database_that_is_not_there_is_unreachable() {
     }
 }
 
+/// Somebody listens there, and never answers.
+#[test]
+fn a_database_that_does_not_answer_in_time_is_unreachable() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("postgresql://someone@127.0.0.1:{}/nothing", silent.local_addr().unwrap().port());
+    let config = StoreConfig::default().pool_timeout(Duration::from_millis(50));
+    let message = "no connection could be opened in time".to_owned();
+    assert_eq!(RefreshTokenStore::connect(&url, &config).err(), Some(Error::Unreachable { message }));
+}
+
 #[test]
 fn a_lost_connection_says_that_the_outcome_is_unknown_and_the_pool_recovers() {
     let database = Database::migrated();
-    let store = open(&database, &StoreConfig::default().max_connections(1));
+    let store = open(&database, &database.config().max_connections(1));
     let token = store.create(&new_token()).unwrap();
     let successor = successor();
-    let mut operator = database.connect();
+    let mut operator = database.connect_directly();
     let lost = store.transaction(|tx| {
         let outcome = tx.rotate(&token.token_hash, &successor, Binding::ANY)?;
         assert!(matches!(outcome, Rotation::Rotated(_)));
@@ -210,6 +221,7 @@ fn a_lost_connection_says_that_the_outcome_is_unknown_and_the_pool_recovers() {
 fn a_pool_of_the_hosts_will_do() {
     let database = Database::migrated();
     let pool = Pool::builder().max_size(1).build(ConnectionManager::<PgConnection>::new(database.url())).unwrap();
+    database.customize(&mut pool.get().unwrap());
     let store = RefreshTokenStore::from_pool(pool.clone());
     let token = store.create(&new_token()).unwrap();
     let mut conn = pool.get().unwrap();

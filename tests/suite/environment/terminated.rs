@@ -3,19 +3,19 @@
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
-use refresh_tokens::{Binding, Error, RefreshTokenStore, Rotation, StoreConfig};
+use refresh_tokens::{Binding, Error, RefreshTokenStore, Rotation};
 use refresh_tokens_support::doc::successor;
 use refresh_tokens_support::{Database, race};
 
-use super::{cases, store_on};
+use super::cases;
 use crate::every_verb::Case;
 
 /// In the middle of each verb, which waits for the table there.
 #[test]
 fn a_process_that_is_terminated_during_a_verb_is_a_lost_connection() {
     let database = Database::migrated();
-    let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(1)).unwrap();
-    let (mut holder, mut operator) = (database.connect(), database.connect());
+    let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
+    let (mut holder, mut operator) = (database.connect_directly(), database.connect_directly());
     let pid = race::pid(&mut holder);
     let cases = cases(&database);
     for (verb, case) in cases.iter().filter(|(verb, _)| verb.name != "now") {
@@ -40,11 +40,11 @@ fn a_process_that_is_terminated_during_a_verb_is_a_lost_connection() {
 #[test]
 fn idle_in_transaction_session_timeout_is_a_lost_connection() {
     let database = Database::migrated();
-    let store = store_on(&database);
+    let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
     let mut observer = database.connect();
     let case = Case::new(&mut observer);
     let rotate = |asleep: bool| {
-        let (observer, successor) = (std::cell::RefCell::new(database.connect()), successor());
+        let (observer, successor) = (std::cell::RefCell::new(database.connect_directly()), successor());
         store.transaction(|tx| {
             let rotation = tx.rotate(&case.live.token_hash, &successor, Binding::ANY)?;
             if asleep {

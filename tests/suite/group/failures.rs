@@ -18,12 +18,12 @@ fn a_lost_connection_is_told_and_replaced() {
     let group = Group::new(1, &GroupConfig::default());
     let [held, waits] = group.tokens();
     let mut holder = group.database.connect();
-    let pid = race::pid(&mut holder);
     let (lost, waiting) = holder
         .transaction(|conn| {
+            let pid = race::pid(conn);
             rotate(By::Library, conn, &held);
             let lost = group.start(&held);
-            let observer = &mut group.database.connect();
+            let observer = &mut group.database.connect_directly();
             race::wait_until_blocked(observer, pid, 1);
             let waiting = group.queue_up(&waits, 1);
             terminate_the_blocked(observer, pid);
@@ -65,6 +65,7 @@ fn without_a_connection_everybody_is_told() {
         .connection_timeout(WAIT)
         .build(ConnectionManager::<PgConnection>::new(database.url()))
         .unwrap();
+    database.customize(&mut pool.get().unwrap());
     let group = GroupRotator::new(RefreshTokenStore::from_pool(pool.clone()), &GroupConfig::default());
     let token = create(&mut database.connect()).token_hash;
     let taken = pool.get().unwrap();

@@ -214,8 +214,8 @@ fn a_partition_that_another_one_has_dropped_is_passed_over() {
     let now = race::now(&mut conn);
     let (first, second) = race::wait_for_commit(
         &database,
-        |conn| RefreshTokenRepository::new(conn).drop_archived_before(now).unwrap().len(),
-        move |conn| RefreshTokenRepository::new(conn).drop_archived_before(now).unwrap().len(),
+        |conn| RefreshTokenRepository::new(conn).drop_archived_before(now),
+        move |conn| RefreshTokenRepository::new(conn).drop_archived_before(now),
     );
-    assert_eq!((first, second), (3, 0));
+    assert_eq!([first, second].map(|dropped| dropped.unwrap().len()), [3, 0]);
 }

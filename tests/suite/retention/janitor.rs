@@ -8,7 +8,6 @@ use diesel::connection::SimpleConnection;
 use refresh_tokens::{
     CleanupBudget, CleanupEnd, Error, InvalidInput, Janitor, JanitorConfig, RefreshTokenStore, RetentionPolicy,
 };
-use refresh_tokens_support::database::config;
 use refresh_tokens_support::{Database, race};
 
 use super::policy;
@@ -17,7 +16,7 @@ use super::rows::{count, expired_rows};
 const NEVER: Duration = Duration::from_secs(86_400);
 
 fn store(database: &Database) -> RefreshTokenStore {
-    RefreshTokenStore::connect(database.url(), &config().max_connections(2)).unwrap()
+    RefreshTokenStore::connect(database.url(), &database.config().max_connections(2)).unwrap()
 }
 
 /// Begins at once, and then only when it is called.

@@ -40,12 +40,16 @@ fn invariant_10_a_role_that_may_only_clean_up_cleans_up() {
 /// In a schema that is not the first of the `search_path`, all is found; partitions are made beside the archive.
 #[test]
 fn invariant_10_the_archive_is_where_the_table_is() {
-    let (home, elsewhere) = (Database::migrated(), Database::empty());
-    let mut conn = elsewhere.connect();
-    conn.batch_execute(&format!("SET search_path = {}, {}", elsewhere.schema(), home.schema())).unwrap();
+    let home = Database::migrated();
+    let elsewhere = format!("{}_elsewhere", home.schema());
+    home.connect_directly().batch_execute(&format!("CREATE SCHEMA {elsewhere}")).unwrap();
+    let path = format!("{elsewhere}, {}", home.schema());
+    let home = home.with(&[("search_path", &path)]);
+    let mut conn = home.connect();
     expired_rows(&mut conn, 5);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let made = tokens.prepare_archive(0).unwrap();
     assert!(made[0].starts_with(home.schema()), "{made:?}");
     assert_eq!(tokens.cleanup(&policy().archive(), &CleanupBudget::default()).unwrap().tokens(), 5);
+    conn.batch_execute(&format!("DROP SCHEMA {elsewhere}")).unwrap();
 }

@@ -11,7 +11,6 @@ use refresh_tokens::{
     SessionPolicy, SessionQuery, SessionService, TokenSecret,
 };
 use refresh_tokens_support::Database;
-use refresh_tokens_support::database::config;
 use uuid::Uuid;
 
 use super::{CHECKED, bytes_of};
@@ -66,7 +65,7 @@ fn traces(peppers: &Peppers, secret: &TokenSecret) -> Vec<String> {
 }
 
 fn logged(database: &Database, log: &Log) -> RefreshTokenStore {
-    let store = RefreshTokenStore::connect(database.url(), &config().max_connections(1)).unwrap();
+    let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
     let queries = log.clone();
     store.pool().get().unwrap().set_instrumentation(move |event: InstrumentationEvent<'_>| {
         if let InstrumentationEvent::StartQuery { query, .. } = &event {

@@ -72,7 +72,7 @@ fn act_one(host: &Host, group: &GroupRotator, op: &Op) -> Answer {
             Ok(Answer::Rows(expired.execute(tx.connection())?))
         }),
         Op::Age(token) => hosted(host, false, |tx| age(tx.connection(), *token).map(Answer::Rows)),
-        Op::AgeBetween(session) => hosted(host, false, |tx| age_between(tx.connection(), *session).map(Answer::Rows)),
+        Op::AgeBetween(session) => age_between(host, *session).map(Answer::Rows),
         Op::CleanUp => host.store.cleanup_expired(0).map(Answer::Rows),
         Op::CleanUpBy { archives, batch } => clean_up(&host.store, *archives, *batch),
     };
@@ -84,11 +84,11 @@ fn age(conn: &mut PgConnection, token: Uuid) -> Result<usize> {
     Ok(rotated.set(dsl::rotated_at.eq(in_days(-1))).execute(conn)?)
 }
 
-/// One after the other: it knows nothing of the order of locks.
-fn age_between(conn: &mut PgConnection, session: Uuid) -> Result<usize> {
+/// A transaction for each: it knows nothing of the order of locks, and would deadlock with a revocation.
+fn age_between(host: &Host, session: Uuid) -> Result<usize> {
     let between = dsl::refresh_tokens.filter(dsl::session_id.eq(session)).filter(dsl::generation.gt(0));
-    let tokens: Vec<Uuid> = between.select(dsl::id).load(conn)?;
-    tokens.into_iter().map(|token| age(conn, token)).sum()
+    let tokens: Vec<Uuid> = hosted(host, false, |tx| Ok(between.select(dsl::id).load(tx.connection())?))?;
+    tokens.into_iter().map(|token| hosted(host, false, |tx| age(tx.connection(), token))).sum()
 }
 
 fn clean_up(store: &RefreshTokenStore, archives: bool, batch: u32) -> Result<Answer> {

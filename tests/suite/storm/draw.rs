@@ -206,8 +206,8 @@ fn revoke(rng: &mut TestRng, target: impl Fn(&mut TestRng) -> Target) -> Op {
 fn request(rng: &mut TestRng, token: &Row) -> Request {
     let switch = rng.random_ratio(1, 3).then(|| org(rng));
     let binding = match rng.random_range(0..20) {
-        0 => Some(user(rng)),
-        1..10 => Some(token.user),
+        0..2 => Some(user(rng)),
+        2..10 => Some(token.user),
         _ => None,
     };
     Request { presented: token.id, successor: fresh(rng), org: switch, binding }

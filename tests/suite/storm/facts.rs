@@ -289,8 +289,13 @@ impl<'a> Facts<'a> {
             }
             (Op::ListSessions { user }, Answer::Sessions(shown)) => {
                 let shown: HashSet<&Uuid> = shown.iter().collect();
+                let rotation = |login: &Login| self.spent.get(&login.token);
                 let is_missing = |session: &Uuid, begin: &Begin<'_>| {
-                    begin.login.user == *user && begin.end < call.start && !shown.contains(session)
+                    // Its first token had expired, while a rotation that found it valid before was not committed yet.
+                    let is_at_once = |spent: &Spent| spent.start < call.end && call.start < spent.end;
+                    let is_outlived = begin.login.is_short && rotation(begin.login).is_some_and(is_at_once);
+                    let is_shown = shown.contains(session) || is_outlived;
+                    begin.login.user == *user && begin.end < call.start && !is_shown
                 };
                 let missing = self.sessions.iter().filter(|(session, begin)| is_missing(session, begin));
                 missing.for_each(|(session, _)| note(&mut self.dead_sessions, *session, death));

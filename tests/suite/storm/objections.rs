@@ -185,6 +185,20 @@ fn a_dead_token_that_comes_back() {
     assert_eq!(rules, [Rule::DeadStayDead, Rule::HasReason]);
 }
 
+/// It expired while it was being rotated, and a list from before the COMMIT is without its session.
+#[test]
+fn a_session_that_outlives_its_first_token() {
+    let Call { op: Op::Create(login), answer, .. } = created(10) else { unreachable!() };
+    let short = || call(10, Op::Create(Login { is_short: true, ..login.clone() }), answer.clone());
+    let missing = || call(21, Op::ListSessions { user: USER }, Answer::Sessions(Vec::new()));
+    let active = || call(40, Op::GetActive { user: USER }, Answer::Found(vec![row(B, 1)]));
+    let table = [spent(A, 0, B), row(B, 1)];
+    let meanwhile = Call { end: 25, ..rotated(20, A, row(B, 1)) };
+    assert_eq!(objections([short(), meanwhile, missing(), active()], &table), []);
+    let afterwards = rotated(30, A, row(B, 1));
+    assert_eq!(objections([short(), missing(), afterwards, active()], &table), [Rule::DeadStayDead]);
+}
+
 #[test]
 fn the_same_request_that_is_called_reuse() {
     let again = call(30, rotation(By::Rotate, A, B), Answer::Reused(spent(A, 0, B), None));

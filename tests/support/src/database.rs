@@ -1,8 +1,11 @@
 //! A schema of its own for each test, on the server of `DATABASE_URL` or on a private one.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use diesel::connection::CacheSize;
 use diesel::prelude::*;
@@ -11,6 +14,7 @@ use diesel::sql_types::Text;
 use refresh_tokens::StoreConfig;
 
 use crate::pgbouncer::PgBouncer;
+use crate::serializable::Serializable;
 use crate::server::{Durability, Server, ServerError};
 
 /// The server to use: that of `DATABASE_URL`, or one that this process starts at the first call and that ends with it.
@@ -43,7 +47,15 @@ pub fn with_parameters(url: &str, parameters: &str) -> String {
     format!("{url}{separator}{parameters}")
 }
 
-/// Has all tests reach their server through PgBouncer in transaction mode, if it is set.
+/// Has all tests reach their server through [`Serializable`], if it is set.
+pub const SERIALIZABLE: &str = "REFRESH_TOKENS_SERIALIZABLE";
+
+pub(crate) fn is_serializable() -> bool {
+    std::env::var_os(SERIALIZABLE).is_some()
+}
+
+/// Has all tests reach their server through PgBouncer in transaction mode, if it is set: to the path of a file, to which
+/// each of them adds its name.
 pub const THROUGH_PGBOUNCER: &str = "REFRESH_TOKENS_THROUGH_PGBOUNCER";
 
 /// PgBouncer in front of a private server, which all of them share.
@@ -73,16 +85,22 @@ impl Pooled {
 
     /// That of [`THROUGH_PGBOUNCER`]: fewer server processes than connections, so that they are lent around.
     fn shared() -> Option<&'static Self> {
-        static POOLED: OnceLock<Option<Pooled>> = OnceLock::new();
-        let start = || std::env::var_os(THROUGH_PGBOUNCER).map(|_| Self::start(&["default_pool_size = 6"]));
-        POOLED.get_or_init(start).as_ref()
+        static POOLED: OnceLock<Pooled> = OnceLock::new();
+        let list = std::env::var_os(THROUGH_PGBOUNCER)?;
+        add_this_test(Path::new(&list)).expect("the list can be written");
+        POOLED.get_or_init(|| Self::start(&["default_pool_size = 6"])).into()
     }
 }
 
-/// The bounds of a store for the tests, which is told of PgBouncer where the tests go through it.
-pub fn config() -> StoreConfig {
-    StoreConfig::default().transaction_pooler(Pooled::shared().is_some())
+/// libtest calls a test's thread as the test.
+fn add_this_test(list: &Path) -> std::io::Result<()> {
+    let thread = std::thread::current();
+    let line = format!("{}\n", thread.name().unwrap_or_default());
+    OpenOptions::new().create(true).append(true).open(list)?.write_all(line.as_bytes())
 }
+
+/// As many as a crowd at one token needs.
+pub(crate) const RETRIES: u32 = 100;
 
 /// An empty schema, dropped with this value. Its URL sets `search_path` to it.
 #[derive(Debug)]
@@ -90,34 +108,48 @@ pub struct Database {
     server_url: String,
     schema: String,
     url: String,
+    /// Where it is without PgBouncer, or what makes it SERIALIZABLE.
+    direct_url: String,
     drop: String,
     is_pooled: bool,
 }
+
+/// Through PgBouncer, all connections to a database have the same bounds, also those that without it have none: too long
+/// to be met on a busy machine.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
+const PATIENT: [(&str, &str); 2] = [("lock_timeout", "30s"), ("statement_timeout", "60s")];
 
 const PREFIX: &str = "refresh_tokens_test_";
 
 impl Database {
     /// An empty schema on the shared server.
     pub fn empty() -> Self {
-        Pooled::shared().map_or_else(|| Self::empty_on(shared_url()), Self::empty_pooled)
+        if let Some(pooled) = Pooled::shared() {
+            return Self::empty_pooled(pooled).with(&PATIENT);
+        }
+        if is_serializable() { Self::empty_serializable() } else { Self::empty_on(shared_url()) }
+    }
+
+    /// An empty schema on the shared server, whose URL leads to [`Serializable`].
+    fn empty_serializable() -> Self {
+        static BEFORE: OnceLock<Serializable> = OnceLock::new();
+        let mut database = Self::empty_on(shared_url());
+        let url = BEFORE.get_or_init(|| Serializable::before(shared_url())).url(&database.url);
+        database.url = url + "%20-cdefault_transaction_isolation%3Dserializable";
+        database
     }
 
     /// An empty schema in a database of its own, whose URL leads to PgBouncer.
-    ///
-    /// PgBouncer refuses or drops the `options` of a URL, so the database has the `search_path`, and the timeouts that a
-    /// store cannot set.
-    pub fn empty_pooled(pooled: &Pooled) -> Self {
+    fn empty_pooled(pooled: &Pooled) -> Self {
         let name = fresh_name();
         let server_url = pooled.server.url();
         run(&mut connect(&server_url), &format!("CREATE DATABASE {name}"));
-        let mut conn = connect(&server_url.replace("///postgres?", &format!("///{name}?")));
-        run(&mut conn, &format!("CREATE SCHEMA {name}"));
-        for setting in [&format!("search_path = {name}"), "lock_timeout = '2s'", "statement_timeout = '10s'"] {
-            run(&mut conn, &format!("ALTER DATABASE {name} SET {setting}"));
-        }
+        let direct_url = server_url.replace("///postgres?", &format!("///{name}?"));
+        run(&mut connect(&direct_url), &format!("CREATE SCHEMA {name}"));
         let url = pooled.pooler.url(&name);
         let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-        Self { server_url, schema: name, url, drop, is_pooled: true }
+        let database = Self { server_url, schema: name.clone(), url, direct_url, drop, is_pooled: true };
+        database.with(&[("search_path", &name)])
     }
 
     /// An empty schema on the server of this URL.
@@ -129,7 +161,26 @@ impl Database {
         run(&mut conn, &format!("CREATE SCHEMA {schema}"));
         let url = with_parameters(server_url, &format!("options=-csearch_path%3D{schema}"));
         let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
-        Self { server_url: server_url.to_owned(), schema, url, drop, is_pooled: false }
+        Self { server_url: server_url.to_owned(), schema, direct_url: url.clone(), url, drop, is_pooled: false }
+    }
+
+    /// Has every connection that is opened from now on begin with these settings.
+    ///
+    /// PgBouncer refuses or drops the `options` of a URL, so there it is the database that has them.
+    #[must_use]
+    pub fn with(mut self, settings: &[(&str, &str)]) -> Self {
+        if self.is_pooled {
+            let mut conn = connect(&self.server_url);
+            for (name, value) in settings {
+                let value = value.replace(", ", "', '"); // a list is one of strings
+                run(&mut conn, &format!("ALTER DATABASE {} SET {name} = '{value}'", self.schema));
+            }
+        } else {
+            let set = |(name, value): &(&str, &str)| format!("%20-c{name}%3D{}", value.replace(' ', "%5C%20"));
+            self.url.extend(settings.iter().map(set));
+            self.direct_url.extend(settings.iter().map(set));
+        }
+        self
     }
 
     /// A schema with this library's tables.
@@ -142,13 +193,20 @@ impl Database {
         Self::empty_on(server_url).migrate()
     }
 
-    /// As [`empty_pooled`](Self::empty_pooled), with this library's tables.
+    /// A schema with this library's tables in a database of its own, whose URL leads to PgBouncer, and which has a
+    /// store's default timeouts.
     pub fn migrated_pooled(pooled: &Pooled) -> Self {
-        Self::empty_pooled(pooled).migrate()
+        Self::empty_pooled(pooled).with(&[("lock_timeout", "2s"), ("statement_timeout", "10s")]).migrate()
     }
 
+    /// A schema with this library's tables, in which every transaction is SERIALIZABLE.
+    pub fn migrated_serializable() -> Self {
+        Self::empty_serializable().migrate()
+    }
+
+    /// On a connection to the server itself, so that PgBouncer opens none before a test has all its settings.
     fn migrate(self) -> Self {
-        refresh_tokens::migrate(&mut self.connect()).expect("the migrations apply to an empty schema");
+        refresh_tokens::migrate(&mut self.connect_directly()).expect("the migrations apply to an empty schema");
         self
     }
 
@@ -165,10 +223,33 @@ impl Database {
     /// A connection whose `search_path` is this schema; through PgBouncer, one without prepared statements.
     pub fn connect(&self) -> PgConnection {
         let mut conn = connect(&self.url);
+        self.customize(&mut conn);
+        conn
+    }
+
+    /// Has a connection to it, which the test opened by itself, prepare nothing by name if it leads through PgBouncer.
+    pub fn customize(&self, conn: &mut PgConnection) {
         if self.is_pooled {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         }
-        conn
+    }
+
+    /// For a store on it, which is told of PgBouncer where its connections lead through it, and makes calls again where
+    /// every transaction is SERIALIZABLE.
+    pub fn config(&self) -> StoreConfig {
+        if is_serializable() {
+            return StoreConfig::default().conflict_retries(RETRIES);
+        }
+        if !self.is_pooled {
+            return StoreConfig::default();
+        }
+        let [lock, statement] = PATIENCE;
+        StoreConfig::default().transaction_pooler(true).lock_timeout(lock).statement_timeout(statement)
+    }
+
+    /// A connection that has a server process of its own: for who looks on, and for what belongs to a session.
+    pub fn connect_directly(&self) -> PgConnection {
+        connect(&self.direct_url)
     }
 }
 

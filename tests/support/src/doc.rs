@@ -11,7 +11,6 @@ use refresh_tokens::{
 use uuid::Uuid;
 
 use crate::Database;
-use crate::database::config;
 
 /// A connection to a migrated schema of its own.
 #[expect(missing_debug_implementations, reason = "PgConnection has none")]
@@ -47,7 +46,7 @@ pub fn database() -> Database {
 
 /// A pooled store over it.
 pub fn store(database: &Database) -> RefreshTokenStore {
-    RefreshTokenStore::connect(database.url(), &config().max_connections(4))
+    RefreshTokenStore::connect(database.url(), &database.config().max_connections(4))
         .expect("the database that was just made answers")
 }
 

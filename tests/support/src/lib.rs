@@ -9,6 +9,7 @@
     reason = "a test without its database must fail loudly, and the errors are Diesel's"
 )]
 
+pub mod account;
 pub mod binaries;
 pub mod database;
 pub mod doc;
@@ -16,6 +17,7 @@ pub mod faults;
 pub mod pgbouncer;
 pub mod race;
 pub mod reference;
+pub mod serializable;
 pub mod server;
 pub mod wire;
 

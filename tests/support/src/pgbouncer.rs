@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::server::{START_LIMIT, Server, ServerError, pause, run_as, scratch_folder, unprivileged};
+use crate::account::{run_as, scratch_folder, unprivileged};
+use crate::server::{START_LIMIT, Server, ServerError, pause};
 
 /// A running PgBouncer. Dropping it, or the end of this process by any means, stops it.
 #[derive(Debug)]

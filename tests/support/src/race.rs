@@ -5,19 +5,16 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use refresh_tokens::Error;
 
 use crate::Database;
+use crate::database::{RETRIES, is_serializable};
 
 mod sql {
-    use diesel::sql_types::Integer;
-
     diesel::define_sql_function! {
         /// The server process of this connection.
         fn pg_backend_pid() -> Integer;
-    }
-    diesel::define_sql_function! {
-        /// The processes that this one waits for.
-        fn pg_blocking_pids(pid: Integer) -> Array<Integer>;
     }
     diesel::define_sql_function! {
         /// The database's clock.
@@ -28,7 +25,7 @@ mod sql {
 /// How long something that must happen may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The server process of a connection.
+/// The server process of a connection; through PgBouncer, that of its open transaction.
 pub fn pid(conn: &mut PgConnection) -> i32 {
     diesel::select(sql::pg_backend_pid()).get_result(conn).expect("the server answers")
 }
@@ -43,6 +40,35 @@ pub fn wait_until(conn: &mut PgConnection, instant: DateTime<Utc>) {
     while now(conn) <= instant {
         diesel::sql_query("SELECT pg_sleep(0.02)").execute(conn).expect("the server answers");
     }
+}
+
+/// What work in a schedule comes to.
+pub trait Outcome {
+    /// Whether the server rolled it back in favour of somebody else, so that it has to be done again.
+    fn is_conflict(&self) -> bool;
+}
+
+impl<T> Outcome for Result<T, Error> {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Err(Error::Conflict))
+    }
+}
+
+impl<T> Outcome for QueryResult<T> {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Err(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)))
+    }
+}
+
+/// As a store does: where every transaction is SERIALIZABLE, again after a conflict; elsewhere there must be none.
+pub fn retrying<T: Outcome>(mut work: impl FnMut() -> T) -> T {
+    let mut outcome = work();
+    for _ in 0..if is_serializable() { RETRIES } else { 0 } {
+        if outcome.is_conflict() {
+            outcome = work();
+        }
+    }
+    outcome
 }
 
 /// Work on a connection of its own that waits for another one's lock.
@@ -60,30 +86,42 @@ impl<T> Waiting<T> {
     }
 }
 
-/// A thread that runs `work` on a connection of its own, and is known to wait for a lock of `blocker`.
+/// A thread that runs `work` on a connection of its own, [retrying], and is known to wait for a lock of `blocker`.
 ///
 /// # Panics
 ///
 /// If `work` ends without waiting, or does not come to wait: then the schedule is not the one that was meant.
-pub fn start_blocked<T: Send + 'static>(
+pub fn start_blocked<T: Outcome + Send + 'static>(
     database: &Database,
     blocker: i32,
-    work: impl FnOnce(&mut PgConnection) -> T + Send + 'static,
+    mut work: impl FnMut(&mut PgConnection) -> T + Send + 'static,
 ) -> Waiting<T> {
+    let mut observer = database.connect_directly();
+    let before = blocked_by(&mut observer, blocker);
     let mut conn = database.connect();
-    let blocked = pid(&mut conn);
-    let thread = std::thread::spawn(move || work(&mut conn));
-    let mut observer = database.connect();
+    let thread = std::thread::spawn(move || retrying(|| work(&mut conn)));
     let started = Instant::now();
     loop {
-        let blockers: Vec<i32> =
-            diesel::select(sql::pg_blocking_pids(blocked)).get_result(&mut observer).expect("the server answers");
-        if blockers.contains(&blocker) {
-            return Waiting { pid: blocked, thread };
+        let blocked = blocked_by(&mut observer, blocker);
+        if let Some(&pid) = blocked.iter().find(|pid| !before.contains(pid)) {
+            return Waiting { pid, thread };
         }
         assert!(!thread.is_finished(), "it ended instead of waiting for the lock");
         assert!(started.elapsed() < LIMIT, "it did not come to wait for the lock");
     }
+}
+
+/// The processes that wait for a lock of this one. Through PgBouncer, it is seen only now which one works for whom.
+fn blocked_by(observer: &mut PgConnection, blocker: i32) -> Vec<i32> {
+    #[derive(QueryableByName)]
+    struct Blocked {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        pid: i32,
+    }
+    let text = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+    let blocked = diesel::sql_query(text).bind::<diesel::sql_types::Integer, _>(blocker);
+    let blocked: Vec<Blocked> = blocked.load(observer).expect("the server answers");
+    blocked.into_iter().map(|blocked| blocked.pid).collect()
 }
 
 /// Ends a server process, and returns once it is gone.
@@ -109,21 +147,14 @@ pub fn terminate(operator: &mut PgConnection, pid: i32) {
 /// # Panics
 ///
 /// If they do not come to wait.
-pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: i64) {
-    #[derive(QueryableByName)]
-    struct Waiting {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        processes: i64,
-    }
+pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: usize) {
     let started = Instant::now();
     loop {
-        let text = "SELECT count(*) AS processes FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
-        let waiting = diesel::sql_query(text).bind::<diesel::sql_types::Integer, _>(blocker);
-        let waiting: Waiting = waiting.get_result(observer).expect("the server answers");
-        if waiting.processes == processes {
+        let waiting = blocked_by(observer, blocker).len();
+        if waiting == processes {
             return;
         }
-        assert!(started.elapsed() < LIMIT, "{} wait for the lock instead of {processes}", waiting.processes);
+        assert!(started.elapsed() < LIMIT, "{waiting} wait for the lock instead of {processes}");
     }
 }
 
@@ -146,15 +177,15 @@ pub fn wait_for(condition: impl Fn() -> bool) {
 /// # Panics
 ///
 /// As [`start_blocked`].
-pub fn wait_for_commit<A, B: Send + 'static>(
+pub fn wait_for_commit<A, B: Outcome + Send + 'static>(
     database: &Database,
     hold: impl FnOnce(&mut PgConnection) -> A,
-    work: impl FnOnce(&mut PgConnection) -> B + Send + 'static,
+    work: impl FnMut(&mut PgConnection) -> B + Send + 'static,
 ) -> (A, B) {
     let mut conn = database.connect();
-    let holder = pid(&mut conn);
     let (held, waiting) = conn
         .transaction(|conn| {
+            let holder = pid(conn);
             let held = hold(conn);
             QueryResult::Ok((held, start_blocked(database, holder, work)))
         })

@@ -1,21 +1,17 @@
 //! A PostgreSQL server of one's own: started from installed binaries, reached by socket, gone with its parent.
 //!
-//! Everything is done by a shell, the keeper, that waits until its standard input closes. The kernel closes it
-//! however the parent ends, so the server and its folder also go after Ctrl-C, a panic or SIGKILL.
+//! Everything is done by a shell, the keeper (`keeper.sh`), that waits until its standard input closes. The kernel
+//! closes it however the parent ends, so the server and its folder also go after Ctrl-C, a panic or SIGKILL.
 
-use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
+use crate::account::{Account, make_for, run_as, scratch_folder, unprivileged};
 use crate::{binaries, faults};
 
 /// Why a server did not start, and what to do about it.
@@ -58,69 +54,7 @@ pub struct Server {
     keeper: Child,
 }
 
-/// The keeper. It makes the scratch folder itself, so that there is no moment at which it could be left behind.
-/// Data that is kept may have a server that is just stopping, when its parent was killed a moment ago. A signal
-/// that comes before `postgres` listens is lost, so it is sent until it has worked. A line on its input kills all of the
-/// server's processes, wherever each of them is, and, unless it is `kill`, starts it again. `postgres` is stopped first, so
-/// that it forks none meanwhile; if one were left, the new server would not start before that one has noticed. A standby
-/// begins as a copy of the primary's data, as they were before its first start.
-const KEEPER: &str = r#"
-programs=$1 scratch=$2 data=$3 sync=$4 commit=$5 stop=$6 faults=$7
-shift 7
-umask 077
-trap '' INT TERM HUP PIPE
-mkdir "$scratch" || exit 1
-fail() { cat "$scratch/log" >&2; rm -rf "$scratch"; exit 1; }
-if [ -n "${PRIMARY-}" ]; then
-    cp -R "$PRIMARY/first" "$data" || fail
-    touch "$data/standby.signal"
-    echo "primary_conninfo = 'host=$PRIMARY port=5432 user=postgres'" >>"$data/postgresql.auto.conf"
-elif [ ! -e "$data/PG_VERSION" ]; then
-    no_sync=
-    [ "$sync" = on ] || no_sync=--no-sync
-    "$programs/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C $no_sync \
-        >"$scratch/log" 2>&1 </dev/null || fail
-fi
-if [ -n "$faults" ]; then
-    printf %s "$faults" >"$scratch/faults.c"
-    head -c 16 /dev/zero >"$scratch/faults"
-    cc=${CC:-cc}
-    $cc -shared -fPIC -O2 -o "$scratch/faults.so" "$scratch/faults.c" -ldl >"$scratch/log" 2>&1 || fail
-    export LD_PRELOAD="$scratch/faults.so" REFRESH_TOKENS_FAULTS="$scratch/faults"
-fi
-[ -z "${HAS_STANDBY-}" ] || cp -R "$data" "$scratch/first" || fail
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null || break
-    sleep 1
-done
-start() {
-    "$programs/postgres" -D "$data" -k "$scratch" -p 5432 -c listen_addresses='' -c fsync="$sync" \
-        -c synchronous_commit="$commit" -c full_page_writes="$commit" -c max_connections=200 \
-        -c shared_buffers=256MB -c max_wal_size=4GB -c logging_collector=off -c autovacuum_naptime=10s "$@" \
-        >"$scratch/log" 2>&1 </dev/null &
-    server=$!
-}
-start "$@"
-is_ready() { [ "$(head -n 1 "$data/postmaster.pid")" = "$server" ] && grep -q -e '^ready' -e '^standby' "$data/postmaster.pid"; }
-children() {
-    cat "/proc/$server/task/$server/children" ||
-        ps -A -o pid= -o ppid= | while read -r pid parent; do [ "$parent" != "$server" ] || echo "$pid"; done
-}
-while read -r order; do
-    kill -STOP "$server"
-    kill -KILL $(children) "$server"
-    wait "$server"
-    [ "$order" != kill ] || continue
-    start "$@"
-    until is_ready; do
-        sleep 0.02
-        kill -0 "$server" || start "$@"
-    done
-done 2>/dev/null
-{ while kill -"$stop" "$server"; do sleep 1; done; } 2>/dev/null &
-wait "$server"
-rm -rf "$scratch"
-"#;
+const KEEPER: &str = include_str!("keeper.sh");
 
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -297,8 +231,8 @@ impl Server {
         order.unwrap_or(Ok(())).map_err(|error| ServerError::Io("the keeper".into(), error))
     }
 
-    /// Kills all of the server's processes by SIGKILL, in the middle of what they do, as the kernel would that is out of
-    /// memory, and returns when the server has recovered.
+    /// Kills all of the server's processes by SIGKILL, in the middle of what they do, as the kernel would that is out
+    /// of memory, and returns when the server has recovered.
     ///
     /// # Errors
     ///
@@ -346,40 +280,6 @@ impl Drop for Server {
     }
 }
 
-/// A fresh name in the temporary folder, or in `/tmp` where that one will not do: a socket's path has at most
-/// some 100 bytes and stands unquoted in a URL, and the server's account must be able to write there.
-pub(crate) fn scratch_folder(owner: Option<&Account>) -> PathBuf {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
-    let has_mode = |path: &Path, mode| fs::metadata(path).is_ok_and(|found| found.mode() & mode == mode);
-    let mut base = env::temp_dir();
-    let text = base.as_os_str().as_bytes();
-    let will_do = base.is_absolute()
-        && text.len() <= 50
-        && text.iter().all(is_plain)
-        && (owner.is_none() || has_mode(&base, 0o003) && base.ancestors().all(|path| has_mode(path, 0o001)));
-    if !will_do {
-        base = PathBuf::from("/tmp");
-    }
-    let name = Uuid::new_v4().simple().to_string();
-    base.join(format!("refresh-tokens-{}", &name[..16]))
-}
-
-/// Makes a folder of the account's own. It can enter those that have to be made above it, whatever the umask.
-fn make_for(folder: &Path, owner: Option<&Account>) -> io::Result<()> {
-    let missing: Vec<&Path> = folder.ancestors().skip(1).take_while(|path| !path.exists()).collect();
-    for path in missing.into_iter().rev() {
-        fs::create_dir(path)?;
-        if owner.is_some() {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-        }
-    }
-    fs::DirBuilder::new().mode(0o700).create(folder)?;
-    match owner {
-        Some(owner) => chown(folder, Some(owner.uid), Some(owner.gid)),
-        None => Ok(()),
-    }
-}
-
 /// Whether the account can enter the folder or, if it is yet to be made, what is there of its parents.
 fn check_reachable(folder: &Path, owner: &Account) -> Result<(), ServerError> {
     let existing = folder.ancestors().find(|path| path.is_dir());
@@ -392,38 +292,13 @@ fn check_reachable(folder: &Path, owner: &Account) -> Result<(), ServerError> {
     Err(ServerError::NotReachable(folder.to_owned(), owner.clone()))
 }
 
-pub(crate) fn run_as(command: &mut Command, owner: Option<&Account>) {
-    if let Some(owner) = owner {
-        command.uid(owner.uid).gid(owner.gid);
-    }
-}
-
-/// An account of this machine.
-#[derive(Debug, Clone)]
-pub struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
-}
-
-/// `initdb` and `postgres` refuse to run as root: the account to run them as, if this is root.
-pub(crate) fn unprivileged() -> Option<Account> {
-    if id(&["-u"]) != Some(0) {
-        return None;
-    }
-    let known = ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| Some(Account { name: name.to_owned(), uid: id(&["-u", name])?, gid: id(&["-g", name])? }));
-    known.or_else(|| Some(Account { name: "65534".to_owned(), uid: 65_534, gid: 65_534 }))
-}
-
-fn id(arguments: &[&str]) -> Option<u32> {
-    let output = Command::new("id").args(arguments).output().ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::os::unix::fs::PermissionsExt;
+
+    use uuid::Uuid;
+
     use super::*;
 
     const INNER: &str = "REFRESH_TOKENS_TEST_INNER";

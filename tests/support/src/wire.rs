@@ -16,6 +16,8 @@ use crate::server::Server;
 use link::Link;
 use message::{describe, instead_of};
 
+pub(crate) use message::read_message;
+
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -166,9 +168,7 @@ impl Wire {
 
     /// The URL of something on that server, by way of the wire.
     pub fn url(&self, url: &str) -> String {
-        let (before, rest) = url.split_once("host=").expect("a private server has a socket");
-        let (_, after) = rest.split_once("&port=5432").expect("a private server has a port");
-        format!("{before}host=127.0.0.1&port={}{after}", self.port)
+        by_port(url, self.port)
     }
 
     /// Counts from 0 again, and lets this befall the message.
@@ -245,4 +245,11 @@ enum Verdict {
     Hold,
     Swallow,
     Instead(Vec<u8>),
+}
+
+/// The same URL with a port of this machine in the place of the server's socket.
+pub(crate) fn by_port(url: &str, port: u16) -> String {
+    let (before, rest) = url.split_once("host=").expect("a private server has a socket");
+    let (_, after) = rest.split_once("&port=5432").expect("a private server has a port");
+    format!("{before}host=127.0.0.1&port={port}{after}")
 }

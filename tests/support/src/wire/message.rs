@@ -36,7 +36,7 @@ impl Statements {
 }
 
 /// Type, length and body; the first message of a client has no type.
-pub(super) fn read_message(from: &mut impl Read, has_type: bool) -> io::Result<Vec<u8>> {
+pub(crate) fn read_message(from: &mut impl Read, has_type: bool) -> io::Result<Vec<u8>> {
     let mut head = vec![0; if has_type { 5 } else { 4 }];
     from.read_exact(&mut head)?;
     let length = head.last_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
