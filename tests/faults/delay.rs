@@ -89,7 +89,7 @@ struct Tally {
 #[test]
 fn a_message_that_comes_late_leaves_one_of_the_orders() {
     let cases = cases::all();
-    let jobs = jobs::all(&cases, true);
+    let jobs = jobs::all(&cases);
     let learn = |lab: &mut Lab, case: &Case| -> Vec<_> {
         Rival::of(case).iter().map(|rival| (*rival, in_order(lab, case, *rival))).collect()
     };

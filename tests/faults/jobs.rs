@@ -18,16 +18,12 @@ pub(crate) struct Job {
     pub(crate) message: usize,
 }
 
-/// Every message of every verb, as an undisturbed call has them on a connection that has prepared its statements, or none.
-pub(crate) fn all(cases: &[Case], is_warm: bool) -> Vec<Job> {
+/// Every message of every verb, as an undisturbed call has them on a connection that has prepared its statements.
+pub(crate) fn all(cases: &[Case]) -> Vec<Job> {
     let mut lab = Lab::new(&StoreConfig::default());
     let mut jobs = Vec::new();
     for (case, verb) in cases.iter().enumerate() {
-        if is_warm {
-            lab.undisturbed(verb);
-        } else {
-            lab.renew();
-        }
+        lab.undisturbed(verb);
         lab.reset(verb);
         lab.wire.arm(NEVER);
         lab.call(verb).unwrap_or_else(|error| panic!("{}: {error}", verb.name));

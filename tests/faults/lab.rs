@@ -45,7 +45,7 @@ impl Host {
     fn new(url: String, config: &StoreConfig) -> Self {
         let config = config.clone().max_connections(1);
         let store = open(&url, &config).expect("the server answers");
-        let group = GroupRotator::new(store.clone(), &GroupConfig::default());
+        let group = GroupRotator::new(store.clone(), &GroupConfig::default().queue_timeout(BOUND));
         let pepper = Pepper::new(1, &[7; Pepper::MIN_LENGTH]).expect("it is long enough");
         let service = SessionService::new(store.clone(), Peppers::new(pepper), SessionPolicy::default());
         Self { url, config, store, group, service: service.expect("the policy is the default") }
@@ -100,12 +100,6 @@ impl Lab {
         }
         (case.prepare)(&mut self.conn);
         self.host.store.now().expect("the pool has recovered");
-    }
-
-    /// The pool's next connection is one that has prepared nothing.
-    pub(crate) fn renew(&self) {
-        let mut conn = self.host.store.pool().get().expect("the pool has recovered");
-        conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())").expect_err("it ends itself");
     }
 
     /// Returns once the pool has a connection again, as it must by itself.

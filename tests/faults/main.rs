@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
 
 mod batch;
+mod bounds;
 mod cases;
 mod covered;
 mod cut;
