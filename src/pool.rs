@@ -233,7 +233,7 @@ impl RefreshTokenStore {
     }
 
     /// [`retrying`](Self::retrying) for a verb, under whose name it is counted if no connection is had.
-    fn retrying_as<T>(
+    pub(crate) fn retrying_as<T>(
         &self,
         verb: &'static str,
         work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>,

@@ -120,7 +120,7 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_session_of(&self, user_id: Uuid, session_id: Uuid) -> Result<Receipt> {
-        if !self.is_session_of(user_id, session_id)? {
+        if !self.is_session_of("end_session", user_id, session_id)? {
             return Ok(Receipt::default());
         }
         self.store.because(RevokedReason::LoggedOut).end_session(session_id)
@@ -156,7 +156,7 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_other_sessions(&self, user_id: Uuid, session_id: Uuid) -> Result<Option<Receipt>> {
-        if !self.is_session_of(user_id, session_id)? {
+        if !self.is_session_of("revoke_all_for_user_except_session", user_id, session_id)? {
             return Ok(None);
         }
         self.store.because(RevokedReason::LoggedOut).revoke_all_for_user_except_session(user_id, session_id).map(Some)
@@ -220,9 +220,9 @@ impl SessionService {
         self.peppers.hash(&secret).ok()
     }
 
-    /// Whose a session is never changes, so that what is done afterwards cannot meet somebody else's.
-    fn is_session_of(&self, user_id: Uuid, session_id: Uuid) -> Result<bool> {
-        self.store.with(|tokens| {
+    /// Whose a session is never changes, so that what is done afterwards, by this verb, cannot meet somebody else's.
+    fn is_session_of(&self, verb: &'static str, user_id: Uuid, session_id: Uuid) -> Result<bool> {
+        self.store.retrying_as(verb, |tokens| {
             let of_both = refresh_tokens::table
                 .filter(refresh_tokens::session_id.eq(session_id))
                 .filter(refresh_tokens::user_id.eq(user_id));

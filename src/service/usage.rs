@@ -62,7 +62,7 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn pepper_usage(&self) -> Result<Vec<PepperUsage>> {
-        self.store.with_as("pepper_usage", |tokens| {
+        self.store.retrying_as("pepper_usage", |tokens| {
             let conn = tokens.connection();
             observed("pepper_usage", Ids::NONE, || {
                 self.peppers.all().map(|pepper| Ok(usage(conn, pepper.id())?)).collect()

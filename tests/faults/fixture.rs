@@ -8,7 +8,8 @@ use diesel::sql_query;
 use diesel::sql_types::BigInt;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Login, NewRefreshToken, RefreshToken, RefreshTokenRepository, Rotation, SessionService, Successor,
+    Binding, IssuedToken, Login, NewRefreshToken, RefreshToken, RefreshTokenRepository, Rotation, SessionService,
+    Successor, TokenHash,
 };
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token, successor};
 use uuid::Uuid;
@@ -19,11 +20,13 @@ pub(crate) struct Fixture {
     pub(crate) spent: RefreshToken,
     pub(crate) live: RefreshToken,
     pub(crate) second: RefreshToken,
-    pub(crate) secret: String,
+    pub(crate) issued: IssuedToken,
     /// What the verbs bring into being: the same however often they are called.
     pub(crate) new: NewRefreshToken,
-    pub(crate) successors: [Successor; 2],
+    pub(crate) successors: [Successor; 3],
     pub(crate) login: Login,
+    /// Whose login it is.
+    pub(crate) newcomer: Uuid,
     names: HashMap<Uuid, &'static str>,
 }
 
@@ -49,16 +52,18 @@ impl Fixture {
         let else_of_org = NewRefreshToken { active_org_id: spent.active_org_id, ..new_token() };
         let somebody = tokens.create(&else_of_org).unwrap();
         let expired: Vec<Uuid> = (0..3).map(|_| tokens.create(&new_token()).unwrap().id).collect();
-        let issued = service.start_session(&Login::new(Uuid::new_v4(), Uuid::new_v4())).unwrap();
+        let now = tokens.now().unwrap();
+        let login = |user_id| Login::new(user_id, Uuid::new_v4()).authenticated_at(now);
+        let issued = service.start_session(&login(Uuid::new_v4())).unwrap();
         let old = dsl::refresh_tokens.filter(dsl::id.eq_any(&expired));
         diesel::update(old).set(dsl::expires_at.eq(in_days(-40))).execute(conn).unwrap();
 
         // A login that says when passes the gate.
         let mut new = of_user(spent.active_org_id);
-        new.session = new.session.authenticated_at(RefreshTokenRepository::new(conn).now().unwrap());
-        let ids = [Uuid::new_v4(), Uuid::new_v4()];
+        new.session = new.session.authenticated_at(now);
+        let ids = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
         let successors = ids.map(|id| Successor::new(id, fresh_hash(), in_days(30)));
-        let login = Login::new(Uuid::new_v4(), Uuid::new_v4());
+        let newcomer = Uuid::new_v4();
         let mut names = HashMap::new();
         for (token, session, name) in [
             (&spent, "A", "A0"),
@@ -71,10 +76,22 @@ impl Fixture {
             names.extend([(token.session_id, session), (token.id, name)]);
         }
         names.extend([(spent.user_id, "user"), (spent.active_org_id, "org"), (Uuid::nil(), "any")]);
-        names.extend([(new.id, "N0"), (ids[0], "X1"), (ids[1], "Y1")]);
+        names.extend([(new.id, "N0"), (ids[0], "X1"), (ids[1], "Y1"), (ids[2], "Z1")]);
+        names.extend([(issued.token.user_id, "user of S"), (newcomer, "newcomer")]);
         names.extend(expired.into_iter().map(|id| (id, "old")));
-        let secret = issued.secret.expose().to_owned();
-        Self { spent, live, second, secret, new, successors, login, names }
+        Self { spent, live, second, issued, new, successors, login: login(newcomer), newcomer, names }
+    }
+
+    /// Requests for three tokens: two that can be rotated, and one that is spent.
+    pub(crate) fn three(&self) -> [(TokenHash, Successor); 3] {
+        let [first, second, third] = &self.successors;
+        [(&self.live, first), (&self.second, second), (&self.spent, third)]
+            .map(|(token, successor)| (token.token_hash.clone(), successor.clone()))
+    }
+
+    /// How many tokens of a user can be rotated.
+    pub(crate) fn alive(conn: &mut PgConnection, user_id: Uuid) -> usize {
+        RefreshTokenRepository::new(conn).get_active_tokens_for_user(user_id).unwrap().len()
     }
 
     /// An id as the comparison knows it.

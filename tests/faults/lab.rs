@@ -6,73 +6,123 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::{
-    Error, GroupConfig, GroupRotator, Pepper, Peppers, RefreshTokenStore, SessionPolicy, SessionService, StoreConfig,
+    Error, GroupConfig, GroupRotator, Pepper, Peppers, RefreshTokenStore, Result, SessionPolicy, SessionService,
+    StoreConfig, migrate,
 };
+use refresh_tokens_support::database::with_parameters;
 use refresh_tokens_support::server::Durability;
 use refresh_tokens_support::{Database, Server, Wire};
 
-use crate::cases::Case;
+use crate::cases::{Begins, Case};
 use crate::fixture::Fixture;
+use crate::schema;
 
 /// No call may take longer, whatever befalls it: the pool's wait and that of a statement, on a busy machine.
 const BOUND: Duration = Duration::from_secs(30);
+
+/// How long a rival waits for a lock that nobody gives back before it is told.
+const RIVAL_LOCK_TIMEOUT: Duration = Duration::from_millis(40);
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| Server::temporary(Durability::None).unwrap_or_else(|error| panic!("\n\n{error}\n")))
 }
 
-pub(crate) struct Lab {
-    pub(crate) wire: Wire,
+/// What an application keeps: the store, and what works over it.
+pub(crate) struct Host {
+    pub(crate) url: String,
+    pub(crate) config: StoreConfig,
     pub(crate) store: RefreshTokenStore,
     pub(crate) group: GroupRotator,
     pub(crate) service: SessionService,
+}
+
+pub(crate) fn open(url: &str, config: &StoreConfig) -> Result<RefreshTokenStore> {
+    RefreshTokenStore::connect(url, config)
+}
+
+impl Host {
+    fn new(url: String, config: &StoreConfig) -> Self {
+        let config = config.clone().max_connections(1);
+        let store = open(&url, &config).expect("the server answers");
+        let group = GroupRotator::new(store.clone(), &GroupConfig::default().queue_timeout(BOUND));
+        let pepper = Pepper::new(1, &[7; Pepper::MIN_LENGTH]).expect("it is long enough");
+        let service = SessionService::new(store.clone(), Peppers::new(pepper), SessionPolicy::default());
+        Self { url, config, store, group, service: service.expect("the policy is the default") }
+    }
+
+    /// For a connection of the host's own, whose network may die.
+    pub(crate) fn bounded_url(&self) -> String {
+        let bounds =
+            "connect_timeout=2&keepalives_idle=1&keepalives_interval=1&keepalives_count=2&tcp_user_timeout=1000";
+        with_parameters(&self.url, bounds)
+    }
+}
+
+pub(crate) struct Lab {
+    pub(crate) wire: Wire,
+    pub(crate) host: Host,
     /// On connections that nothing befalls.
+    pub(crate) rival: Host,
     pub(crate) conn: PgConnection,
-    undisturbed: SessionService,
     pub(crate) fixture: Fixture,
-    _database: Database,
+    begins: Begins,
+    database: Database,
 }
 
 impl Lab {
     pub(crate) fn new(config: &StoreConfig) -> Self {
         let database = Database::migrated_on(&server().url());
         let wire = Wire::to(server());
-        let config = config.clone().max_connections(1);
-        let open = |url: &str| RefreshTokenStore::connect(url, &config).expect("the server answers");
-        let (store, undisturbed) = (open(&wire.url(database.url())), service(open(database.url())));
-        let group = GroupRotator::new(store.clone(), &GroupConfig::default());
+        let host = Host::new(wire.url(database.url()), config);
+        let rival = Host::new(database.url().to_owned(), &config.clone().lock_timeout(RIVAL_LOCK_TIMEOUT));
         let mut conn = database.connect();
-        conn.batch_execute("CREATE TABLE audit (token_id uuid NOT NULL)").unwrap();
-        let fixture = Fixture::make(&mut conn, &undisturbed);
-        Self { wire, service: service(store.clone()), store, group, conn, undisturbed, fixture, _database: database }
+        conn.batch_execute(&format!("SET client_min_messages = error; {AUDIT}")).unwrap();
+        let fixture = Fixture::make(&mut conn, &rival.service);
+        Self { wire, host, rival, conn, fixture, begins: Begins::Rows, database }
     }
 
-    /// The rows of the beginning, and a connection in the pool.
+    /// What is there at the beginning, and a connection in the pool.
     pub(crate) fn reset(&mut self, case: &Case) {
-        self.fixture = Fixture::make(&mut self.conn, &self.undisturbed);
+        if (case.begins, self.begins) != (Begins::Rows, Begins::Rows) {
+            let name = self.database.schema();
+            self.conn.batch_execute(&format!("DROP SCHEMA {name} CASCADE; CREATE SCHEMA {name}")).unwrap();
+            if case.begins != Begins::Nothing {
+                migrate(&mut self.conn).unwrap();
+            }
+            if case.begins == Begins::Rows {
+                self.conn.batch_execute(AUDIT).unwrap();
+            }
+        }
+        self.begins = case.begins;
+        if case.begins == Begins::Rows {
+            self.fixture = Fixture::make(&mut self.conn, &self.rival.service);
+        }
         (case.prepare)(&mut self.conn);
-        self.store.now().expect("the pool has recovered");
+        self.host.store.now().expect("the pool has recovered");
     }
 
     /// Returns once the pool has a connection again, as it must by itself.
     pub(crate) fn recover(&self) {
         let started = Instant::now();
-        while let Err(error) = self.store.now() {
+        while let Err(error) = self.host.store.now() {
             assert!(started.elapsed() < BOUND, "the pool does not recover: {error}");
         }
     }
 
     pub(crate) fn shape(&mut self) -> Vec<String> {
-        self.fixture.shape(&mut self.conn)
+        match self.begins {
+            Begins::Rows => self.fixture.shape(&mut self.conn),
+            Begins::Tables | Begins::Nothing => schema::shape(&mut self.conn),
+        }
     }
 
     /// # Panics
     ///
     /// If it takes longer than any wait of the store may.
-    pub(crate) fn call(&self, case: &Case) -> Result<String, Error> {
+    pub(crate) fn call(&self, case: &Case) -> Result<String> {
         let started = Instant::now();
-        let answer = (case.call)(self);
+        let answer = (case.call)(&self.host, &self.fixture);
         assert!(started.elapsed() < BOUND, "{}: {answer:?} took {:?}", case.name, started.elapsed());
         answer
     }
@@ -88,6 +138,10 @@ impl Lab {
     }
 }
 
+/// The host's own table; and no vacuum that locks what others want, to give the end of a table back.
+const AUDIT: &str = "CREATE TABLE audit (token_id uuid NOT NULL);
+    ALTER TABLE refresh_tokens SET (vacuum_truncate = off); ALTER TABLE refresh_token_cutoffs SET (vacuum_truncate = off)";
+
 pub(crate) struct Undisturbed {
     pub(crate) before: Vec<String>,
     pub(crate) answer: String,
@@ -97,7 +151,7 @@ pub(crate) struct Undisturbed {
 impl Undisturbed {
     /// Holds an answer against the table: an Ok was committed, and an error that does not say that this is unknown was
     /// not.
-    pub(crate) fn judge(&self, case: &Case, answer: &Result<String, Error>, left: &[String], name: &str) {
+    pub(crate) fn judge(&self, case: &Case, answer: &Result<String>, left: &[String], name: &str) {
         let (is_done, is_undone) = (left == self.after, left == self.before);
         match answer {
             Ok(said) => {
@@ -111,9 +165,18 @@ impl Undisturbed {
             }
         }
     }
-}
 
-fn service(store: RefreshTokenStore) -> SessionService {
-    let pepper = Pepper::new(1, &[7; Pepper::MIN_LENGTH]).expect("it is long enough");
-    SessionService::new(store, Peppers::new(pepper), SessionPolicy::default()).expect("the policy is the default")
+    /// Sends the same request again, on what the pool has by now: whatever was unknown is resolved.
+    pub(crate) fn resolve(&self, lab: &mut Lab, case: &Case, name: &str) {
+        let is_done = lab.shape() == self.after;
+        let again = lab.call(case);
+        let was_done = case.was_done.clone().filter(|_| is_done);
+        assert_eq!(again, was_done.map_or(Ok(self.answer.clone()), Err), "{name}; sent again");
+        assert_eq!(lab.shape(), self.after, "{name}; sent again: {again:?}");
+    }
+
+    /// Whether an error is one that the loss of a connection may bring.
+    pub(crate) fn is_loss(case: &Case, error: &Error) -> bool {
+        *error == Error::ConnectionLost || case.connects && matches!(error, Error::Unreachable { .. })
+    }
 }
