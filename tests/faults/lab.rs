@@ -25,7 +25,10 @@ const RIVAL_LOCK_TIMEOUT: Duration = Duration::from_millis(40);
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| Server::temporary(Durability::None).unwrap_or_else(|error| panic!("\n\n{error}\n")))
+    SERVER.get_or_init(|| {
+        Server::temporary_with(Durability::None, &["max_connections=400"])
+            .unwrap_or_else(|error| panic!("\n\n{error}\n"))
+    })
 }
 
 /// What an application keeps: the store, and what works over it.
@@ -72,7 +75,7 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new(config: &StoreConfig) -> Self {
-        let database = Database::migrated_on(&server().url());
+        let database = Database::migrated_apart(&server().url());
         let wire = Wire::to(server());
         let host = Host::new(wire.url(database.url()), config);
         let rival = Host::new(database.url().to_owned(), &config.clone().lock_timeout(RIVAL_LOCK_TIMEOUT));

@@ -16,7 +16,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// On a busy machine. Without the setting it would be Linux's own limit: 15 minutes, or two hours.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// Each waits for nothing but the kernel, and has four of the server's 200 connections at most.
+/// Each waits for nothing but the kernel, and has four of the server's 400 connections at most.
 const WORKERS: usize = 46;
 
 /// What came of one silence.

@@ -141,13 +141,10 @@ impl Database {
 
     /// An empty schema in a database of its own, whose URL leads to PgBouncer.
     fn empty_pooled(pooled: &Pooled) -> Self {
-        let name = fresh_name();
         let server_url = pooled.server.url();
-        run(&mut connect(&server_url), &format!("CREATE DATABASE {name}"));
-        let direct_url = server_url.replace("///postgres?", &format!("///{name}?"));
+        let (name, direct_url, drop) = new_database(&server_url);
         run(&mut connect(&direct_url), &format!("CREATE SCHEMA {name}"));
         let url = pooled.pooler.url(&name);
-        let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
         let database = Self { server_url, schema: name.clone(), url, direct_url, drop, is_pooled: true };
         database.with(&[("search_path", &name)])
     }
@@ -191,6 +188,16 @@ impl Database {
     /// A schema with this library's tables, on the server of this URL.
     pub fn migrated_on(server_url: &str) -> Self {
         Self::empty_on(server_url).migrate()
+    }
+
+    /// A schema with this library's tables, in a database of its own on the server of this URL: there nobody waits for
+    /// the transactions of other tests, as the build of an index does.
+    pub fn migrated_apart(server_url: &str) -> Self {
+        let (_, url, drop) = new_database(server_url);
+        let mut database = Self::empty_on(&url);
+        server_url.clone_into(&mut database.server_url);
+        database.drop = drop;
+        database.migrate()
     }
 
     /// A schema with this library's tables in a database of its own, whose URL leads to PgBouncer, and which has a
@@ -276,6 +283,15 @@ fn run(conn: &mut PgConnection, statement: &str) {
     if let Err(error) = sql_query(statement).execute(conn) {
         panic!("{statement}: {error}");
     }
+}
+
+/// Its name, its URL, and what drops it.
+fn new_database(server_url: &str) -> (String, String, String) {
+    let name = fresh_name();
+    run(&mut connect(server_url), &format!("CREATE DATABASE {name}"));
+    let url = server_url.replace("///postgres?", &format!("///{name}?"));
+    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    (name, url, drop)
 }
 
 fn fresh_name() -> String {
