@@ -85,7 +85,7 @@ pub use pooler::check_pooler;
 pub use receipt::{Receipt, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
 pub use replica::{AsOf, ReplicaLookups};
-pub use replication::{DurabilityRisk, check_durability};
+pub use replication::{DurabilityRisk, verify_durability};
 pub use repository::RefreshTokenRepository;
 pub use retention::{
     ArchivePartition, CleanupBudget, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog, RetentionPolicy,

@@ -146,7 +146,7 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
 /// Checks that the table, its columns, constraints, indexes and trigger are as this version needs them.
 ///
 /// Whether what is written also survives a crash or a fail-over is another question, which
-/// [`check_durability`](crate::check_durability) answers.
+/// [`verify_durability`](crate::verify_durability) answers.
 ///
 /// For the start of an application that does not migrate by itself. It reads the catalog only, so the role needs
 /// no privilege on the table; more columns and indexes than needed are fine.

@@ -30,17 +30,17 @@ use crate::error::Result;
 /// ```
 /// # use refresh_tokens_support::doc::*;
 /// # let mut conn = connection();
-/// use refresh_tokens::{DurabilityRisk, check_durability};
+/// use refresh_tokens::{DurabilityRisk, verify_durability};
 ///
 /// diesel::sql_query("SET synchronous_commit = off").execute(&mut *conn)?;
-/// let risks = check_durability(&mut conn)?;
+/// let risks = verify_durability(&mut conn)?;
 /// assert!(risks.contains(&DurabilityRisk::CommitNotAwaited));
 /// for risk in risks {
 ///     eprintln!("refresh tokens: {risk}");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn check_durability(conn: &mut PgConnection) -> Result<Vec<DurabilityRisk>> {
+pub fn verify_durability(conn: &mut PgConnection) -> Result<Vec<DurabilityRisk>> {
     let found: Settings = sql_query(include_str!("sql/durability.sql")).get_result(conn)?;
     let commit = found.synchronous_commit.as_str();
     let of_commit = match commit {
@@ -76,7 +76,7 @@ struct Settings {
     has_unlogged_table: bool,
 }
 
-/// What can lose an acknowledged change ([`check_durability`]); its text says what to set.
+/// What can lose an acknowledged change ([`verify_durability`]); its text says what to set.
 ///
 /// # Example
 ///

@@ -88,27 +88,27 @@ fn cut(lab: &mut Lab, case: &Case, undisturbed: &Undisturbed, is_warm: bool, fau
 
 #[test]
 fn exchanges_survive_a_cut_at_every_message() {
-    sweep(&cases::exchanges(), 2_000);
+    sweep(&cases::exchanges(), 4_000);
 }
 
 #[test]
 fn revocations_survive_a_cut_at_every_message() {
-    sweep(&cases::revocations(), 2_000);
+    sweep(&cases::revocations(), 3_000);
 }
 
 #[test]
 fn reads_survive_a_cut_at_every_message() {
-    sweep(&cases::reads(), 400);
+    sweep(&cases::reads(), 3_000);
 }
 
 #[test]
 fn upkeep_survives_a_cut_at_every_message() {
-    sweep(&cases::upkeep(), 1_000);
+    sweep(&cases::upkeep(), 1_800);
 }
 
 #[test]
 fn migrations_and_builds_of_indexes_survive_a_cut_at_every_message() {
-    sweep(&cases::schema(), 300);
+    sweep(&cases::schema(), 500);
 }
 
 /// After the cut nobody can connect. What asks once more by itself then hears another error, of another attempt.

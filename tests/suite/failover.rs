@@ -13,7 +13,7 @@ use diesel::sql_types::{BigInt, Text};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, DurabilityRisk, Error, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, ReplicaLookups,
-    Rotation, SessionQuery, StoreConfig, TokenHash, check_durability,
+    Rotation, SessionQuery, StoreConfig, TokenHash, verify_durability,
 };
 use refresh_tokens_support::database::{connect, with_parameters};
 use refresh_tokens_support::doc::{new_token, successor};
@@ -275,7 +275,7 @@ fn what_can_lose_an_acknowledged_change_is_reported() {
     };
     let fleet = Fleet::start(&["synchronous_standby_names=*", "fsync=on"]);
     let mut conn = fleet.database.connect();
-    assert_eq!(check_durability(&mut conn), Ok(vec![]));
+    assert_eq!(verify_durability(&mut conn), Ok(vec![]));
     for (commit, risk) in [
         ("off", Some(CommitNotAwaited)),
         ("local", Some(StandbyNotAwaited)),
@@ -284,17 +284,17 @@ fn what_can_lose_an_acknowledged_change_is_reported() {
         ("remote_apply", None),
     ] {
         conn.batch_execute(&format!("SET synchronous_commit = {commit}")).unwrap();
-        assert_eq!(check_durability(&mut conn), Ok(risk.into_iter().collect()), "{commit}");
+        assert_eq!(verify_durability(&mut conn), Ok(risk.into_iter().collect()), "{commit}");
     }
     for table in ["refresh_tokens", "refresh_token_cutoffs", "refresh_token_gates"] {
         conn.batch_execute(&format!("ALTER TABLE {table} SET UNLOGGED")).unwrap();
-        assert_eq!(check_durability(&mut conn), Ok(vec![UnloggedTable]), "{table}");
+        assert_eq!(verify_durability(&mut conn), Ok(vec![UnloggedTable]), "{table}");
         conn.batch_execute(&format!("ALTER TABLE {table} SET LOGGED")).unwrap();
     }
     // The standby of these tests has neither fsync nor a standby of its own.
-    assert_eq!(check_durability(&mut fleet.on_standby()), Ok(vec![NoSynchronousStandby, IsStandby, FsyncOff]));
+    assert_eq!(verify_durability(&mut fleet.on_standby()), Ok(vec![NoSynchronousStandby, IsStandby, FsyncOff]));
     let torn = Server::temporary_with(Durability::Process, &["full_page_writes=off"]).unwrap();
-    let risks = check_durability(&mut connect(&torn.url()));
+    let risks = verify_durability(&mut connect(&torn.url()));
     assert_eq!(risks, Ok(vec![NoSynchronousStandby, FsyncOff, FullPageWritesOff]));
 }
 

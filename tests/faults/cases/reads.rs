@@ -3,7 +3,7 @@
 use diesel::PgConnection;
 use diesel::connection::Connection as _;
 use refresh_tokens::{
-    Binding, Error, ReplicaLookups, RetentionPolicy, SessionQuery, check_durability, check_pooler, verify,
+    Binding, Error, ReplicaLookups, RetentionPolicy, SessionQuery, check_pooler, verify, verify_durability,
 };
 
 use super::{Case, conn, some};
@@ -79,7 +79,7 @@ fn on_a_connection() -> Vec<Case> {
             let found = ReplicaLookups::new(&mut *conn(host)?).list_sessions(&query)?;
             Ok(found.whatever_its_age().sessions.len().to_string())
         }),
-        Case::reads("check_durability", |host, _| Ok(check_durability(&mut *conn(host)?)?.len().to_string())),
+        Case::reads("verify_durability", |host, _| Ok(verify_durability(&mut *conn(host)?)?.len().to_string())),
         Case {
             connects: true,
             ..Case::reads("check_pooler", |host, _| {
