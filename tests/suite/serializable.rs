@@ -10,7 +10,7 @@ use refresh_tokens_support::database::SERIALIZABLE;
 use crate::once_more;
 
 /// What cannot be as it is elsewhere.
-const NOT_UNDER: [&str; 47] = [
+const NOT_UNDER: [&str; 46] = [
     // They start poolers or servers of their own, or wait for every transaction of a server.
     "pgbouncer::",
     "failover::",
@@ -24,7 +24,6 @@ const NOT_UNDER: [&str; 47] = [
     "storm::a_storm_breaks",
     "storm::a_storm_with",
     "storm::a_storm_beside",
-    "secret_storm::",
     // They revoke in a transaction of the host's, which is refused above READ COMMITTED (IsolationTooHigh).
     "contention::a_host_that_locks_in_the_wrong_order_meets_a_conflict_and_not_a_wrong_answer",
     "contention::the_store_runs_a_transaction_again_that_the_server_rolled_back",

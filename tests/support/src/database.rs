@@ -50,7 +50,8 @@ pub fn with_parameters(url: &str, parameters: &str) -> String {
 /// Has all tests reach their server through [`Serializable`], if it is set.
 pub const SERIALIZABLE: &str = "REFRESH_TOKENS_SERIALIZABLE";
 
-pub(crate) fn is_serializable() -> bool {
+/// Whether every transaction is, on a shared database.
+pub fn is_serializable() -> bool {
     std::env::var_os(SERIALIZABLE).is_some()
 }
 
