@@ -150,7 +150,7 @@ fn of_groups(met: &mut Met) {
 
 fn of_pools(met: &mut Met) {
     let database = Database::migrated();
-    let config = StoreConfig::default().max_connections(1).pool_timeout(Duration::from_millis(50));
+    let config = StoreConfig::default().max_connections(1).pool_timeout(Duration::from_millis(500));
     let small = RefreshTokenStore::connect(database.url(), &config).unwrap();
     let (held, is_held) = channel();
     let (done, is_done) = channel::<()>();

@@ -79,7 +79,7 @@ fn what_the_server_says_of_another_clients_statement_is_told_apart() {
     let hash = new_token().token_hash;
     assert_eq!(RefreshTokenRepository::new(&mut first).get_by_hash(&hash), Ok(None));
     assert_eq!(RefreshTokenRepository::new(&mut second).get_by_hash(&hash), Err(Error::TransactionPooler));
-    let pool = Pool::builder().connection_timeout(Duration::from_millis(300));
+    let pool = Pool::builder().connection_timeout(Duration::from_secs(2));
     let pool = pool.build_unchecked(ConnectionManager::<PgConnection>::new(database.url()));
     assert_eq!(RefreshTokenStore::from_pool(pool).now(), Err(Error::TransactionPooler));
 }

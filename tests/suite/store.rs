@@ -150,7 +150,8 @@ fn invariant_9_a_statement_that_takes_too_long_ends_busy() {
 #[test]
 fn invariant_9_a_wait_for_a_connection_ends() {
     let database = Database::migrated();
-    let waited = Duration::from_millis(50);
+    // Also the time in which the store has to open its first connection.
+    let waited = Duration::from_secs(1);
     let store = open(&database, &database.config().max_connections(1).pool_timeout(waited));
     let (taken, is_taken) = mpsc::channel();
     let (give_back, may_give_back) = mpsc::channel::<()>();
