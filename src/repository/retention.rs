@@ -193,7 +193,8 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for more than 120 months.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for more than 120 months;
+    /// [`Error::SchemaMissing`](crate::Error::SchemaMissing) where there is no archive.
     ///
     /// # Locking
     ///
@@ -217,7 +218,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// [`Error::SchemaMissing`](crate::Error::SchemaMissing) where there is no archive.
     ///
     /// # Example
     ///

@@ -12,7 +12,7 @@ use refresh_tokens_support::doc::new_token;
 use crate::cases::{self, Begins, Case};
 use crate::fixture::Fixture;
 use crate::jobs::{self, Job};
-use crate::lab::Lab;
+use crate::lab::{Host, Lab};
 use crate::print;
 
 /// More than there are processors, as much of it is waiting for locks.
@@ -44,7 +44,7 @@ impl Rival {
         self.call_by(&lab.rival, &lab.fixture, case)
     }
 
-    fn call_by(self, host: &crate::lab::Host, fixture: &Fixture, case: &Case) -> Result<String> {
+    fn call_by(self, host: &Host, fixture: &Fixture, case: &Case) -> Result<String> {
         match self {
             Self::Again => (case.call)(host, fixture),
             Self::Revocation => host.store.revoke_all_for_user((case.user)(fixture)).map(|_| "revoked".to_owned()),

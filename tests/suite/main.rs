@@ -8,6 +8,7 @@ mod batches;
 mod common;
 mod contention;
 mod cutoffs;
+mod distributed;
 mod end_session;
 mod environment;
 mod every_verb;

@@ -16,6 +16,12 @@ pub(crate) fn pass(environment: &[(&str, &str)], without: &[&str]) -> String {
     text
 }
 
+/// How many tests it was.
+pub(crate) fn passed(text: &str) -> usize {
+    let count = text.lines().find_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 #[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]
 pub(crate) fn print(line: &str) {
     println!("{line}");

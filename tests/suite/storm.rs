@@ -211,13 +211,15 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     };
     let config = database.config().lock_timeout(PATIENCE).statement_timeout(PATIENCE).pool_timeout(PATIENCE);
     let shared = Shared::on(database.url(), config, retries, operations);
-    // The next month's, too: it may begin meanwhile.
-    shared.host.store.prepare_archive(1).expect("the role owns the archive");
+    if profile.cleans_up {
+        // The next month's, too: it may begin meanwhile.
+        shared.host.store.prepare_archive(1).expect("the role owns the archive");
+    }
     let mut calls = blow(profile, &shared, seed, || ());
     if profile.cleans_up {
         calls.push(last_clean_up(&shared));
     }
-    history(&database, calls, 0)
+    history(profile, &database, calls, 0)
 }
 
 /// The calls of all threads, while this one does something else.
@@ -239,10 +241,11 @@ fn last_clean_up(shared: &Shared) -> Call {
     call
 }
 
-fn history(database: &Database, calls: Vec<Call>, kills: usize) -> History {
+fn history(profile: &Profile, database: &Database, calls: Vec<Call>, kills: usize) -> History {
     let mut conn = database.connect();
     let table: Vec<RefreshToken> = dsl::refresh_tokens.select(RefreshToken::as_select()).load(&mut conn).unwrap();
-    let (table, archive) = (table.iter().map(Row::from).collect(), archive::rows(&mut conn));
+    let archive = if profile.cleans_up { archive::rows(&mut conn) } else { Vec::new() };
+    let table = table.iter().map(Row::from).collect();
     History { calls, table, archive, read_at: race::now(&mut conn), kills }
 }
 

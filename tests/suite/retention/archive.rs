@@ -84,6 +84,21 @@ fn the_archive_has_the_columns_of_the_table() {
 }
 
 #[test]
+fn without_the_archive_the_error_says_that_the_schema_is_missing() {
+    let mut conn = connection();
+    conn.batch_execute("DROP TABLE refresh_tokens_archive").unwrap();
+    expired_rows(&mut conn, 1);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    assert_eq!(tokens.prepare_archive(0), Err(Error::SchemaMissing));
+    assert_eq!(tokens.archive_partitions(), Err(Error::SchemaMissing));
+    let now = tokens.now().unwrap();
+    assert_eq!(tokens.drop_archived_before(now), Err(Error::SchemaMissing));
+    assert_eq!(tokens.cleanup(&policy().archive(), &CleanupBudget::default()), Err(Error::SchemaMissing));
+    // What archives nothing needs none.
+    assert_eq!(tokens.cleanup(&policy(), &CleanupBudget::default()).unwrap().tokens(), 1);
+}
+
+#[test]
 fn without_a_partition_nothing_moves_and_the_error_says_what_to_do() {
     let mut conn = connection();
     expired_rows(&mut conn, 10);

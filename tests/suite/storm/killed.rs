@@ -37,7 +37,7 @@ fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
         shared.has_ended.store(true, Ordering::SeqCst);
     });
     outcome.unwrap_or_else(|error| panic!("REFRESH_TOKENS_STORM_SEED={seed}: {error}"));
-    let history = history(&database, calls, kills);
+    let history = history(&PROFILE, &database, calls, kills);
     let tally = judge(&history, seed);
     let lost = history.calls.iter().filter(|call| call.is_unknown()).count();
     assert!(lost >= kills, "{lost} answers were lost by {kills} kills: they do not come at work\n{tally}");

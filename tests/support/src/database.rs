@@ -50,6 +50,9 @@ pub fn with_parameters(url: &str, parameters: &str) -> String {
 /// Has all tests reach their server through [`Serializable`], if it is set.
 pub const SERIALIZABLE: &str = "REFRESH_TOKENS_SERIALIZABLE";
 
+/// Has all tests begin with the tables of `docs/distributed.sql`, if it is set.
+pub const DISTRIBUTED: &str = "REFRESH_TOKENS_DISTRIBUTED";
+
 /// Whether every transaction is, on a shared database.
 pub fn is_serializable() -> bool {
     std::env::var_os(SERIALIZABLE).is_some()
@@ -191,6 +194,11 @@ impl Database {
         Self::empty_on(server_url).migrate()
     }
 
+    /// A schema with the tables of `docs/distributed.sql`.
+    pub fn for_other_engines() -> Self {
+        Self::empty().with_the_tables_for_other_engines()
+    }
+
     /// A schema with this library's tables, in a database of its own on the server of this URL: there nobody waits for
     /// the transactions of other tests, as the build of an index does.
     pub fn migrated_apart(server_url: &str) -> Self {
@@ -214,7 +222,18 @@ impl Database {
 
     /// On a connection to the server itself, so that PgBouncer opens none before a test has all its settings.
     fn migrate(self) -> Self {
+        if std::env::var_os(DISTRIBUTED).is_some() {
+            return self.with_the_tables_for_other_engines();
+        }
         refresh_tokens::migrate(&mut self.connect_directly()).expect("the migrations apply to an empty schema");
+        self
+    }
+
+    /// One by one, as an engine wants them that cannot have all in one transaction.
+    fn with_the_tables_for_other_engines(self) -> Self {
+        let mut conn = self.connect_directly();
+        let sql = include_str!("../../../docs/distributed.sql");
+        sql.trim_end().split_terminator(";\n").for_each(|statement| run(&mut conn, statement));
         self
     }
 
