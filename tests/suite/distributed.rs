@@ -11,7 +11,7 @@ use crate::once_more;
 
 /// What needs more than these tables.
 const NOT_ON: [&str; 25] = [
-    // They start poolers or servers of their own, or are about how the tables are made.
+    // They start poolers or servers of their own, or the suite, or are about how the tables are made.
     "adoption::",
     "distributed::",
     "environment::",

@@ -85,9 +85,10 @@ fn what_the_server_says_of_another_clients_statement_is_told_apart() {
 }
 
 /// What these look at is not the library, but what transaction pooling takes from a test.
-const NOT_THROUGH: [&str; 13] = [
-    // They start poolers, servers or limits of their own.
+const NOT_THROUGH: [&str; 14] = [
+    // They start poolers, servers or limits of their own, or the suite.
     "pgbouncer::",
+    "distributed::",
     "serializable::",
     "failover::",
     "environment::clock::",

@@ -10,9 +10,10 @@ use refresh_tokens_support::database::SERIALIZABLE;
 use crate::once_more;
 
 /// What cannot be as it is elsewhere.
-const NOT_UNDER: [&str; 46] = [
-    // They start poolers or servers of their own, or wait for every transaction of a server.
+const NOT_UNDER: [&str; 47] = [
+    // They start poolers or servers of their own, or the suite, or wait for every transaction of a server.
     "pgbouncer::",
+    "distributed::",
     "failover::",
     "environment::",
     "killed",
