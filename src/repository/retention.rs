@@ -242,8 +242,9 @@ impl RefreshTokenRepository<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if the instant lies in the future of the database's clock.
-    /// After an error, partitions that were dropped before it stay dropped.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) if the instant lies in the future of the database's clock;
+    /// [`Error::SchemaMissing`](crate::Error::SchemaMissing) where there is no archive. After an error, partitions that were
+    /// dropped before it stay dropped.
     ///
     /// # Locking
     ///

@@ -220,7 +220,8 @@ impl SessionService {
         self.peppers.hash(&secret).ok()
     }
 
-    /// Whose a session is never changes, so that what is done afterwards, by this verb, cannot meet somebody else's.
+    /// Whose a session is never changes, so that what is done afterwards cannot meet somebody else's. The verb is the one
+    /// that is counted if no connection is had.
     fn is_session_of(&self, verb: &'static str, user_id: Uuid, session_id: Uuid) -> Result<bool> {
         self.store.retrying_as(verb, |tokens| {
             let of_both = refresh_tokens::table
