@@ -9,7 +9,7 @@ WITH request AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT request.*,
         authenticated_at IS NOT NULL AND EXISTS (
-            SELECT
+            SELECT 1
             FROM refresh_token_cutoffs cutoff
             WHERE (cutoff.user_id, cutoff.org_id) IN (
                     (request.user_id, '00000000-0000-0000-0000-000000000000'),

@@ -1,3 +1,3 @@
 -- estimate_rotated: what was rotated longer ago than $2, and did not expire longer ago than $1.
-EXPLAIN SELECT FROM refresh_tokens
+EXPLAIN SELECT 1 FROM refresh_tokens
 WHERE rotated_at < statement_timestamp() - $2::interval AND expires_at >= statement_timestamp() - $1::interval

@@ -24,4 +24,4 @@ last AS (
     SELECT user_id, org_id FROM visited ORDER BY user_id DESC, org_id DESC LIMIT 1
 )
 SELECT (SELECT count(*) FROM taken) AS taken, last.user_id AS last_user_id, last.org_id AS last_org_id
-FROM (SELECT) AS one LEFT JOIN last ON true
+FROM (SELECT 1) AS one LEFT JOIN last ON true

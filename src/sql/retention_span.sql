@@ -25,5 +25,5 @@ span AS MATERIALIZED (
             CASE WHEN coalesce($2::interval, $3::interval) IS NOT NULL
                 THEN coalesce(statement_timestamp() - least($2::interval, $3::interval) + $6::interval, 'infinity')
             END)) AS until
-    FROM (SELECT) AS one LEFT JOIN next ON true
+    FROM (SELECT 1) AS one LEFT JOIN next ON true
 )

@@ -10,5 +10,5 @@ WITH seen AS MATERIALIZED (
         AND ($5::uuid IS NULL OR refresh_tokens.active_org_id = $5)
         AND NOT (refresh_tokens.session_id IS NOT DISTINCT FROM $4
             AND (refresh_tokens.id = $3 AND refresh_tokens.rotated_to IS NULL
-                OR NOT EXISTS (SELECT FROM refresh_tokens kept WHERE kept.id = $3 AND kept.rotated_to IS NULL)))
+                OR NOT EXISTS (SELECT 1 FROM refresh_tokens kept WHERE kept.id = $3 AND kept.rotated_to IS NULL)))
 )
