@@ -107,7 +107,7 @@ fn no_statement_has_what_other_engines_lack() {
     }
 }
 
-/// An empty list, which CockroachDB has known since 2024 only.
+/// An empty list is a syntax error in older versions of CockroachDB (its issue 83255).
 #[test]
 fn every_select_of_a_verb_has_a_list() {
     // These read PostgreSQL's catalog.
