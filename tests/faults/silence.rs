@@ -66,6 +66,7 @@ fn silence(lab: &mut Lab, case: &Case, undisturbed: &Undisturbed, job: Job) -> O
     let hid_a_commit = answer.is_err() && case.writes && left == undisturbed.after;
     if let Err(error) = &answer {
         assert!(Undisturbed::is_loss(case, error), "{name}");
+        lab.wire.end_silence();
         undisturbed.resolve(lab, case, &name);
     }
     Some(Told { took, error: answer.err(), hid_a_commit })

@@ -178,8 +178,17 @@ impl Wire {
         state.messages = [0, 0];
         state.statements = 0;
         state.befell = None;
-        // By now their other ends have given up.
-        for socket in state.silenced.drain(..) {
+        drop(state);
+        self.end_silence();
+    }
+
+    /// Lets go of the connections that were silenced, whose other ends have given up by now.
+    ///
+    /// Left as they are, they would swallow the first packet of a new connection that is given the port of an old one.
+    pub fn end_silence(&self) {
+        let silenced = std::mem::take(&mut self.shared.lock().silenced);
+        for socket in silenced {
+            link::hear_packets(&socket);
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

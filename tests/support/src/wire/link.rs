@@ -119,6 +119,14 @@ fn drop_packets(socket: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(socket).attach_filter(&[socket2::SockFilter::new(0x06, 0, 0, 0)])
 }
 
+/// Undoes [`drop_packets`], so that the kernel hears that there is nobody any more.
+pub(super) fn hear_packets(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(socket).detach_filter();
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
 #[cfg(not(target_os = "linux"))]
 fn drop_packets(_: &TcpStream) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux can drop one connection's packets unprivileged"))
