@@ -1,20 +1,8 @@
 //! The schema as it is compared: its tables and indexes, the ledger, and what `verify` says of them.
 
-use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
+use diesel::PgConnection;
 use refresh_tokens::verify;
-
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
-
-fn lines(conn: &mut PgConnection, query: &str) -> Vec<String> {
-    let lines: Vec<Line> = sql_query(query).load(conn).unwrap();
-    lines.into_iter().map(|Line { line }| line).collect()
-}
+use refresh_tokens_support::database::lines;
 
 /// All that a migration or a build of indexes can change, a line each.
 pub(crate) fn shape(conn: &mut PgConnection) -> Vec<String> {

@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
+use diesel::PgConnection;
 use refresh_tokens::{Error, verify};
 use refresh_tokens_support::Database;
-use refresh_tokens_support::database::DISTRIBUTED;
+use refresh_tokens_support::database::{DISTRIBUTED, lines};
 
 use crate::once_more;
 
@@ -85,16 +83,6 @@ fn described(conn: &mut PgConnection, table: &str) -> Vec<String> {
         ORDER BY line"
     );
     lines(conn, &query)
-}
-
-fn lines(conn: &mut PgConnection, query: &str) -> Vec<String> {
-    #[derive(QueryableByName)]
-    struct Line {
-        #[diesel(sql_type = Text)]
-        line: String,
-    }
-    let lines: Vec<Line> = sql_query(query).load(conn).unwrap();
-    lines.into_iter().map(|Line { line }| line).collect()
 }
 
 #[test]

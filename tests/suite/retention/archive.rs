@@ -4,24 +4,14 @@ use chrono::{Months, TimeDelta};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::BigInt;
 use refresh_tokens::{CleanupBudget, Error, InvalidInput, RefreshTokenRepository};
+use refresh_tokens_support::database::lines;
 use refresh_tokens_support::doc::connection;
 use refresh_tokens_support::{Database, race};
 
 use super::policy;
 use super::rows::{count, expired_rows, fill};
-
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
-
-fn lines(conn: &mut PgConnection, query: &str) -> Vec<String> {
-    let lines: Vec<Line> = sql_query(query).load(conn).unwrap();
-    lines.into_iter().map(|Line { line }| line).collect()
-}
 
 fn columns(conn: &mut PgConnection, table: &str) -> Vec<String> {
     let query = format!(

@@ -343,14 +343,20 @@ fn sweep(conn: &mut PgConnection) {
     }
 }
 
-/// The table of the connection's schema as `diesel print-schema` prints it (`scripts/schema`).
-pub fn print_schema(conn: &mut PgConnection) -> String {
+/// What a query says, whose only column is `line`.
+pub fn lines(conn: &mut PgConnection, query: &str) -> Vec<String> {
     #[derive(QueryableByName)]
     struct Line {
         #[diesel(sql_type = Text)]
         line: String,
     }
-    let lines: Vec<Line> = sql_query(include_str!("print_schema.sql")).load(conn).expect("the catalog can be read");
-    let body: String = lines.into_iter().map(|Line { line }| line + "\n").collect();
+    let lines: Vec<Line> = sql_query(query).load(conn).expect("the query is sound");
+    lines.into_iter().map(|Line { line }| line).collect()
+}
+
+/// The table of the connection's schema as `diesel print-schema` prints it (`scripts/schema`).
+pub fn print_schema(conn: &mut PgConnection) -> String {
+    let lines = lines(conn, include_str!("print_schema.sql"));
+    let body: String = lines.into_iter().map(|line| line + "\n").collect();
     format!("// @generated automatically by Diesel CLI.\n\ndiesel::table! {{\n{body}    }}\n}}\n")
 }
