@@ -3,7 +3,7 @@
 use std::thread;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use refresh_tokens::{Error, Result};
+use refresh_tokens::Result;
 use refresh_tokens_support::race;
 
 use crate::lab::Host;
@@ -21,7 +21,7 @@ pub(crate) fn together<T: Sync>(
     requests: &[T; 3],
     call: impl Fn(&T) -> Result<String> + Sync,
 ) -> Result<String> {
-    let held = host.store.pool().get().map_err(|error| Error::Unreachable { message: error.to_string() })?;
+    let held = host.conn()?;
     let recorder = DebuggingRecorder::new();
     let told: Vec<Result<String>> = thread::scope(|scope| {
         let caller = |request| metrics::with_local_recorder(&recorder, || call(request));

@@ -1,7 +1,6 @@
 //! A message that is held for longer than any bound: which waits end by themselves, in which error, and which do not.
 
 use std::iter;
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use refresh_tokens::{Binding, Error, RefreshTokenStore, Result, StoreConfig, Wai
 use refresh_tokens_support::{Direction, Fault, race};
 
 use crate::cases::{self, Case};
+use crate::jobs;
 use crate::lab::{Lab, open};
 use crate::print;
 
@@ -47,22 +47,12 @@ struct Held {
 #[test]
 fn a_message_held_while_a_connection_is_opened_is_not_waited_for() {
     let lab = Lab::new(&config());
-    lab.wire.arm(Fault::Hold { direction: Direction::ToServer, message: usize::MAX });
+    lab.wire.arm(jobs::NEVER);
     drop(PgConnection::establish(&lab.host.url).unwrap());
     let ([_, of_server], _) = lab.wire.counted();
     let messages = iter::once((Direction::ToServer, 0)).chain((0..of_server).map(|at| (Direction::ToClient, at)));
-    let jobs = Mutex::new(messages.flat_map(|message| [(message, false), (message, true)]));
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let Some((message, is_for_good)) = jobs.lock().unwrap().next() else { return done };
-            done.push(connect(message, is_for_good));
-        }
-    };
-    let mut held: Vec<Held> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
+    let holds = messages.flat_map(|message| [(message, false), (message, true)]);
+    let mut held = jobs::shared_out(WORKERS, holds, || |(message, is_for_good)| connect(message, is_for_good));
     held.sort_by_key(|held| (held.message.0 as usize, held.message.1));
     let mut opened = 0;
     for Held { befell, is_for_good, opened: outcome, took, .. } in &held {

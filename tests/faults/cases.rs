@@ -7,7 +7,6 @@ mod schema;
 mod upkeep;
 
 use diesel::PgConnection;
-use diesel::r2d2::{ConnectionManager, PooledConnection};
 use refresh_tokens::{Error, Receipt, Redemption, Refresh, Result, Rotation};
 use uuid::Uuid;
 
@@ -42,6 +41,15 @@ pub(crate) enum Again {
     Caller,
 }
 
+/// How it comes by what somebody else may hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// It waits for it, within its bounds.
+    Waited,
+    /// It is refused at once.
+    Tried,
+}
+
 type Call = fn(&Host, &Fixture) -> Result<String>;
 
 pub(crate) struct Case {
@@ -52,6 +60,7 @@ pub(crate) struct Case {
     /// Whether it is one transaction, so that all of it is done or nothing.
     pub(crate) is_atomic: bool,
     pub(crate) again: Again,
+    pub(crate) lock: Lock,
     /// Whether it opens connections itself, so that its error may be that there is none.
     pub(crate) connects: bool,
     pub(crate) prepare: fn(&mut PgConnection),
@@ -71,6 +80,7 @@ impl Case {
             writes: true,
             is_atomic: true,
             again: Again::Store,
+            lock: Lock::Waited,
             connects: false,
             prepare: |_| {},
             call,
@@ -135,9 +145,4 @@ fn revoked(_: Receipt) -> String {
 
 fn some<T>(value: Option<&T>) -> String {
     format!("some {}", value.is_some())
-}
-
-/// A connection for the host's own use.
-fn conn(host: &Host) -> Result<PooledConnection<ConnectionManager<PgConnection>>> {
-    host.store.pool().get().map_err(|error| Error::Unreachable { message: error.to_string() })
 }

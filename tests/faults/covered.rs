@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::cases;
 
-/// What a type offers that sends nothing to the server.
-const SENDS_NOTHING: [(&str, &[&str]); 4] = [
-    ("RefreshTokenStore", &["from_pool", "pool", "because"]),
-    ("GroupRotator", &["new", "shutdown", "waiting", "is_shut_down"]),
-    ("SessionService", &["new", "store", "counts"]),
-    ("ReplicaLookups", &["new"]),
+/// The types that have verbs, their sources, and what they offer that sends nothing to the server.
+const TYPES: [(&str, &str, &[&str]); 4] = [
+    ("RefreshTokenStore", "pool", &["from_pool", "pool", "because"]),
+    ("GroupRotator", "group", &["new", "shutdown", "waiting", "is_shut_down"]),
+    ("SessionService", "service", &["new", "store", "counts"]),
+    ("ReplicaLookups", "replica", &["new"]),
 ];
 
 /// A file and those in the folder of its name.
@@ -60,8 +60,7 @@ fn every_public_verb_is_a_case() {
         cases::all().into_iter().map(|case| case.name.split(',').next().unwrap_or_default().to_owned()).collect();
     let mut verbs = free_functions();
     assert!(verbs.contains("migrate") && verbs.len() >= 6, "{verbs:?}");
-    let files = ["pool", "group", "service", "replica"];
-    for ((of, sends_nothing), file) in SENDS_NOTHING.into_iter().zip(files) {
+    for (of, file, sends_nothing) in TYPES {
         let mut found = functions(of, &source(file));
         assert!(found.len() > sends_nothing.len(), "{of}: {found:?}");
         for name in sends_nothing {

@@ -36,7 +36,8 @@ pub(crate) fn all(cases: &[Case]) -> Vec<Job> {
     jobs
 }
 
-const NEVER: Fault = Fault::Silence { direction: Direction::ToServer, message: usize::MAX };
+/// It befalls nothing, so that all is counted.
+pub(crate) const NEVER: Fault = Fault::Silence { direction: Direction::ToServer, message: usize::MAX };
 
 /// Has so many workers, each with a lab of its own, do the jobs, and returns what came of them.
 pub(crate) fn done_by<T: Send, U>(
@@ -46,15 +47,29 @@ pub(crate) fn done_by<T: Send, U>(
     learn: impl Fn(&mut Lab, &Case) -> U + Sync,
     work: impl Fn(&mut Lab, &Case, &U, Job) -> T + Sync,
 ) -> Vec<T> {
-    let jobs = Mutex::new(jobs.into_iter());
-    let work = || {
+    let (learn, work) = (&learn, &work);
+    shared_out(workers, jobs, || {
         let (mut lab, cases, mut learned) = (Lab::new(config), cases::all(), HashMap::new());
-        let mut done = Vec::new();
-        loop {
-            let Some(job) = jobs.lock().unwrap().next() else { return done };
+        move |job: Job| {
             let case = &cases[job.case];
             let learned = learned.entry(job.case).or_insert_with(|| learn(&mut lab, case));
-            done.push(work(&mut lab, case, learned, job));
+            work(&mut lab, case, learned, job)
+        }
+    })
+}
+
+/// Has so many workers take one after the other, and returns what came of them, in no order.
+pub(crate) fn shared_out<J, T: Send, W: FnMut(J) -> T>(
+    workers: usize,
+    jobs: impl IntoIterator<Item = J, IntoIter: Send>,
+    worker: impl Fn() -> W + Sync,
+) -> Vec<T> {
+    let jobs = Mutex::new(jobs.into_iter());
+    let work = || {
+        let (mut work, mut done) = (worker(), Vec::new());
+        loop {
+            let Some(job) = jobs.lock().unwrap().next() else { return done };
+            done.push(work(job));
         }
     };
     thread::scope(|scope| {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, PooledConnection};
 use refresh_tokens::{
     Error, GroupConfig, GroupRotator, Pepper, Peppers, RefreshTokenStore, Result, SessionPolicy, SessionService,
     StoreConfig, migrate,
@@ -52,6 +53,11 @@ impl Host {
         let pepper = Pepper::new(1, &[7; Pepper::MIN_LENGTH]).expect("it is long enough");
         let service = SessionService::new(store.clone(), Peppers::new(pepper), SessionPolicy::default());
         Self { url, config, store, group, service: service.expect("the policy is the default") }
+    }
+
+    /// One of the pool's, for the host's own use.
+    pub(crate) fn conn(&self) -> Result<PooledConnection<ConnectionManager<PgConnection>>> {
+        self.store.pool().get().map_err(|error| Error::Unreachable { message: error.to_string() })
     }
 
     /// For a connection of the host's own, whose network may die.

@@ -78,8 +78,7 @@ fn who_asks_for_less_has_it_all_the_same() {
 
 #[test]
 fn the_tests_pass_under_it() {
-    let text = once_more::pass(&[(SERIALIZABLE, "1")], &NOT_UNDER);
-    let passed = once_more::passed(&text);
+    let passed = once_more::pass(&[(SERIALIZABLE, "1")], &NOT_UNDER);
     once_more::print(&format!("{passed} tests passed under SERIALIZABLE"));
     assert!(passed >= 300, "only {passed} tests ran");
 }

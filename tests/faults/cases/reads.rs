@@ -6,7 +6,7 @@ use refresh_tokens::{
     Binding, Error, ReplicaLookups, RetentionPolicy, SessionQuery, check_pooler, verify, verify_durability,
 };
 
-use super::{Case, conn, some};
+use super::{Case, some};
 use crate::lab::open;
 
 pub(crate) fn reads() -> Vec<Case> {
@@ -67,28 +67,28 @@ fn of_service() -> Vec<Case> {
 fn on_a_connection() -> Vec<Case> {
     let cases = [
         Case::reads("ReplicaLookups::get_by_hash", |host, f| {
-            let found = ReplicaLookups::new(&mut *conn(host)?).get_by_hash(&f.live.token_hash)?;
+            let found = ReplicaLookups::new(&mut *host.conn()?).get_by_hash(&f.live.token_hash)?;
             Ok(some(found.whatever_its_age().as_ref()))
         }),
         Case::reads("ReplicaLookups::get_valid_by_hash", |host, f| {
-            let found = ReplicaLookups::new(&mut *conn(host)?).get_valid_by_hash(&f.live.token_hash, Binding::ANY)?;
+            let found = ReplicaLookups::new(&mut *host.conn()?).get_valid_by_hash(&f.live.token_hash, Binding::ANY)?;
             Ok(some(found.whatever_its_age().as_ref()))
         }),
         Case::reads("ReplicaLookups::list_sessions", |host, f| {
             let query = SessionQuery::of_user(f.live.user_id);
-            let found = ReplicaLookups::new(&mut *conn(host)?).list_sessions(&query)?;
+            let found = ReplicaLookups::new(&mut *host.conn()?).list_sessions(&query)?;
             Ok(found.whatever_its_age().sessions.len().to_string())
         }),
-        Case::reads("verify_durability", |host, _| Ok(verify_durability(&mut *conn(host)?)?.len().to_string())),
+        Case::reads("verify_durability", |host, _| Ok(verify_durability(&mut *host.conn()?)?.len().to_string())),
         Case {
             connects: true,
             ..Case::reads("check_pooler", |host, _| {
                 let mut second = PgConnection::establish(&host.bounded_url())
                     .map_err(|error| Error::Unreachable { message: error.to_string() })?;
-                check_pooler(&mut *conn(host)?, &mut second).map(|()| String::new())
+                check_pooler(&mut *host.conn()?, &mut second).map(|()| String::new())
             })
         },
-        Case::reads("verify", |host, _| verify(&mut *conn(host)?).map(|()| String::new())),
+        Case::reads("verify", |host, _| verify(&mut *host.conn()?).map(|()| String::new())),
     ];
     cases.into_iter().map(Case::again_by_the_caller).collect()
 }

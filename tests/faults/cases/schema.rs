@@ -4,7 +4,7 @@ use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use refresh_tokens::{build_indexes, migrate, revert};
 
-use super::{Begins, Case, conn};
+use super::{Begins, Case, Lock};
 
 /// One is gone, and a build of another was broken off.
 fn without_indexes(conn: &mut PgConnection) {
@@ -19,16 +19,17 @@ pub(crate) fn schema() -> Vec<Case> {
     vec![
         Case {
             begins: Begins::Nothing,
-            ..Case::new("migrate", |host, _| migrate(&mut *conn(host)?).map(|_| String::new())).again_by_the_caller()
+            ..Case::new("migrate", |host, _| migrate(&mut *host.conn()?).map(|_| String::new())).again_by_the_caller()
         },
         Case {
             begins: Begins::Tables,
-            ..Case::new("revert", |host, _| revert(&mut *conn(host)?).map(|_| String::new())).again_by_the_caller()
+            ..Case::new("revert", |host, _| revert(&mut *host.conn()?).map(|_| String::new())).again_by_the_caller()
         },
         Case {
             begins: Begins::Tables,
             prepare: without_indexes,
-            ..Case::in_steps("build_indexes", |host, _| build_indexes(&mut *conn(host)?).map(|_| String::new()))
+            lock: Lock::Tried,
+            ..Case::in_steps("build_indexes", |host, _| build_indexes(&mut *host.conn()?).map(|_| String::new()))
                 .again_by_the_caller()
         },
     ]
