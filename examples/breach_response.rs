@@ -8,8 +8,8 @@ use std::error::Error;
 
 use diesel::prelude::*;
 use refresh_tokens::{
-    Binding, BreachResponse, OnReuse, Receipt, Redemption, RefreshToken, RefreshTokenRepository, Refusal, Successor,
-    TokenHash,
+    Binding, BreachResponse, OnReuse, Redemption, RefreshToken, RefreshTokenRepository, Refusal, RevocationReport,
+    Successor, TokenHash,
 };
 use refresh_tokens_support::{Database, doc};
 use uuid::Uuid;
@@ -24,7 +24,7 @@ enum Answer {
 /// What the security team hears of.
 #[derive(Debug, PartialEq)]
 enum Alert {
-    Reuse { user_id: Uuid, session_id: Uuid, ended: Receipt },
+    Reuse { user_id: Uuid, session_id: Uuid, ended: RevocationReport },
     WrongHolder { user_id: Uuid, session_id: Uuid },
 }
 
@@ -44,7 +44,7 @@ fn refresh(
     match tokens.redeem(presented, successor, binding, OnReuse::RevokeSession)? {
         Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => Ok(Answer::Granted(token)),
         // Thief or owner: one of them holds the live token, and nobody can tell which. Both have gone.
-        Redemption::Reused { token, response: BreachResponse::Given(ended), .. } => {
+        Redemption::Reused { token, response: BreachResponse::Revoked(ended), .. } => {
             alert(Alert::Reuse { user_id: token.user_id, session_id: token.session_id, ended });
             Ok(Answer::InvalidGrant)
         }

@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Before the process ends: nobody is let in any more, and everybody inside has an answer when this returns.
     group.shutdown();
     let late = refresh(&group, &doc::fresh_hash(), &doc::successor());
-    assert!(matches!(late, Err(Error::ShutDown)));
+    assert!(matches!(late, Err(Error::GroupShutDown)));
     println!("The group is shut down; the store goes on.");
     Ok(())
 }

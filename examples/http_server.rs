@@ -117,7 +117,7 @@ impl App {
         if let Some(token) = self.service.look_up(presented, Binding::ANY)? {
             self.forget(|access| access.session_id == token.session_id);
         }
-        self.service.end_session(presented)?;
+        self.service.log_out(presented)?;
         Ok(self.logged_out(204))
     }
 

@@ -99,6 +99,6 @@ fn work(store: &RefreshTokenStore) -> Result<(), refresh_tokens::Error> {
     }
     let _thief = store.redeem(&stolen, &successor(), Binding::ANY, OnReuse::RevokeSession)?;
     let token = store.create(&new_token())?;
-    store.because(RevokedReason::PasswordChanged).revoke_all_for_user(token.user_id)?;
+    store.with_reason(RevokedReason::PasswordChanged).revoke_all_for_user(token.user_id)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use diesel::dsl::{now, select, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
 use refresh_tokens::{
-    Binding, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation,
+    Binding, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation, SessionOptions,
     Successor, TokenHash,
 };
 use refresh_tokens_support::Database;
@@ -72,8 +72,8 @@ impl Host {
         self.begin("The host starts, and prepares its database");
         let applied = refresh_tokens::migrate(&mut self.conn)?.len();
         say("library", &format!("migrate() → {applied} migrations applied; many processes may call it at once"));
-        refresh_tokens::verify(&mut self.conn)?;
-        say("library", "verify() → the table is as this version needs it");
+        refresh_tokens::verify_schema(&mut self.conn)?;
+        say("library", "verify_schema() → the table is as this version needs it");
         self.conn.batch_execute(
             "SET lock_timeout = '2s'; SET statement_timeout = '10s'; SET client_min_messages = 'warning';
              CREATE TABLE IF NOT EXISTS devices (session_id uuid PRIMARY KEY, name text NOT NULL)",
@@ -95,7 +95,7 @@ impl Host {
     fn lose_a_response(&mut self, phone: &Client) -> Result<Client> {
         self.begin("The phone does the same, but the answer to COMMIT is lost between PostgreSQL and the host");
         let (presented, secret) = (self.hash(&phone.secret)?, new_secret());
-        let successor = Successor::new(Uuid::new_v4(), self.hash(&secret)?, self.after(Duration::days(30))?);
+        let successor = Successor::expiring_at(Uuid::new_v4(), self.hash(&secret)?, self.after(Duration::days(30))?);
         let lost = self.tokens().rotate(&presented, &successor, Binding::user(ALICE))?;
         say("host", "cannot know whether it was rotated; sends the same request again, with the same successor");
         let again = self.tokens().rotate(&presented, &successor, Binding::user(ALICE))?;
@@ -116,7 +116,7 @@ impl Host {
         self.present(&kiosk, "comes back after its one second", Binding::ANY, "Expired")?;
         let car = self.log_in("car", Duration::days(30))?;
         let hash = self.hash(&car.secret)?;
-        let receipt = self.tokens().because(RevokedReason::LoggedOut).revoke_session_by_hash(&hash)?;
+        let receipt = self.tokens().with_reason(RevokedReason::LoggedOut).revoke_session_by_hash(&hash)?;
         say("car", &format!("logs out: revoke_session_by_hash() → {receipt}"));
         self.present(&car, "presents its token all the same", Binding::ANY, "Revoked").map(drop)
     }
@@ -174,7 +174,7 @@ impl Host {
             token_hash: self.hash(&secret)?,
             active_org_id: HER_COMPANY,
             expires_at: self.after(lifetime)?,
-            session: NewSession::default().expires_at(self.after(Duration::days(365))?),
+            session: SessionOptions::default().expires_at(self.after(Duration::days(365))?),
         };
         let token = self.tokens().create(&new)?;
         let device = (devices::session_id.eq(token.session_id), devices::name.eq(name));
@@ -186,7 +186,7 @@ impl Host {
     /// A client presents its secret, and hears the answer that the story needs.
     fn present(&mut self, client: &Client, what: &str, binding: Binding, expected: &str) -> Result<Client> {
         let (presented, secret) = (self.hash(&client.secret)?, new_secret());
-        let successor = Successor::new(Uuid::new_v4(), self.hash(&secret)?, self.after(Duration::days(30))?);
+        let successor = Successor::expiring_at(Uuid::new_v4(), self.hash(&secret)?, self.after(Duration::days(30))?);
         say(client.name, what);
         let rotation = self.tokens().rotate(&presented, &successor, binding)?;
         insist(say_answer(&rotation) == expected, expected)?;

@@ -19,9 +19,9 @@ use refresh_tokens_support::Database;
 /// year, so that it can be listed; the rest until 30 days after its expiry. Then into the archive.
 fn policy() -> RetentionPolicy {
     RetentionPolicy::default()
-        .rotated_for(TimeDelta::days(7))
-        .revoked_for(TimeDelta::days(180))
-        .cutoffs_for(TimeDelta::days(400)) // longer than any session lives
+        .keep_rotated_for(TimeDelta::days(7))
+        .keep_revoked_for(TimeDelta::days(180))
+        .keep_cutoffs_for(TimeDelta::days(400)) // longer than any session lives
         .longest_lifetime(TimeDelta::days(30)) // as this application issues them
         .archive()
 }
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("A table with a month of refreshes every quarter of an hour, of 20 sessions.");
     for days in [1, 7, 30] {
-        let kept = RetentionPolicy::default().rotated_for(TimeDelta::days(days));
+        let kept = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(days));
         let report = store.preview_cleanup(&kept, &CleanupBudget::default())?;
         println!("  spent tokens kept for {days:>2} days: {:>6} of 57,600 rows would go", report.tokens());
     }

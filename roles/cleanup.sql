@@ -2,7 +2,7 @@
 -- token, rotate one or revoke one so that anybody would notice; clean-up locks rows, for which PostgreSQL asks for UPDATE
 -- on one column, and writes none.
 --
--- Partitions of the archive are made and dropped by the tables' owner alone: prepare_archive, drop_archived_before.
+-- Partitions of the archive are made and dropped by the tables' owner alone: create_archive_partitions, drop_archived_before.
 --
 -- As the tables' owner, after migrate(). CREATE ROLE refresh_tokens_cleanup NOLOGIN; before.
 GRANT USAGE ON SCHEMA public TO refresh_tokens_cleanup;

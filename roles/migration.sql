@@ -1,4 +1,4 @@
--- What a deployment needs that calls migrate(), build_indexes(), prepare_archive() and drop_archived_before(). It owns
+-- What a deployment needs that calls migrate(), build_indexes(), create_archive_partitions() and drop_archived_before(). It owns
 -- the tables, so it can do everything with them; the application should not run as this role.
 --
 -- As a superuser, or as the schema's owner. CREATE ROLE refresh_tokens_owner NOLOGIN; before. Tables that are there

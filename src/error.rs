@@ -58,7 +58,7 @@ pub enum Error {
     InvalidInput(#[from] InvalidInput),
 
     /// The user, the organisation, the user in it, or everybody was revoked since the login was authenticated
-    /// ([`NewSession::authenticated_at`](crate::NewSession::authenticated_at)), or since the session began that was to
+    /// ([`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at)), or since the session began that was to
     /// switch to the organisation; nothing was written. Have the user log in again.
     #[error(
         "tokens of this user or organisation were revoked after the user was authenticated: have the user log in again"
@@ -103,12 +103,12 @@ pub enum Error {
 
     /// The [`GroupRotator`](crate::GroupRotator) was shut down; nothing was sent.
     #[error("the group was shut down")]
-    ShutDown,
+    GroupShutDown,
 
     /// The operating system's random generator has nothing to give; nothing was sent.
     #[cfg(feature = "secrets")]
     #[error("the operating system gave no random bytes")]
-    NoRandomness,
+    RandomnessUnavailable,
 
     /// No connection could be made.
     #[error("cannot connect to PostgreSQL: {message}")]
@@ -146,7 +146,7 @@ pub enum Error {
     /// The database URL leads to a pooler that lends one connection's server process to others between statements, such
     /// as PgBouncer in transaction mode, and the store was not told: statements would run that other clients prepared.
     ///
-    /// You meet it at [`connect`](crate::RefreshTokenStore::connect) and in [`check_pooler`](crate::check_pooler); and
+    /// You meet it at [`connect`](crate::RefreshTokenStore::connect) and in [`verify_pooler`](crate::verify_pooler); and
     /// from a verb on a connection of the host's where the server process knows another statement by the name, or none,
     /// which ends the luckier ones of such accidents.
     #[error(
@@ -159,7 +159,7 @@ pub enum Error {
     #[error(
         "waits are not bounded as StoreConfig asks, and through a pooler in transaction mode only the server can bound them: {}; then RECONNECT in the pooler's console", .0.join("; ")
     )]
-    UnboundedWaits(Vec<String>),
+    MissingTimeouts(Vec<String>),
 
     /// The connection broke under a verb. Whether its transaction was committed is unknown.
     ///
@@ -206,20 +206,20 @@ pub enum Error {
     )]
     SchemaMissing,
 
-    /// [`verify`](crate::verify) or [`migrate`](crate::migrate) found a table that is not as this version needs it; or
-    /// a verb found `refresh_token_gates` without its 256 rows, which `verify` does not read.
+    /// [`verify_schema`](crate::verify_schema) or [`migrate`](crate::migrate) found a table that is not as this version needs it; or
+    /// a verb found `refresh_token_gates` without its 256 rows, which `verify_schema` does not read.
     #[error("table refresh_tokens is not as this version needs it: {}", .0.join("; "))]
     SchemaMismatch(Vec<String>),
 
     /// Tokens were to be archived, and the archive has no partition for this month; they stay where they are.
     #[error(
-        "refresh_tokens_archive has no partition for this month: call prepare_archive, ahead of time and as the table's owner"
+        "refresh_tokens_archive has no partition for this month: call create_archive_partitions, ahead of time and as the table's owner"
     )]
     ArchiveNotPrepared,
 
     /// A thread could not be started; nothing runs.
     #[error("the operating system gave no thread: {message}")]
-    NoThread {
+    ThreadSpawn {
         /// What it said.
         message: String,
     },
@@ -233,10 +233,10 @@ pub enum Error {
 
     /// A value that the database returned has no counterpart in Rust.
     ///
-    /// You meet it where a column has another type than [`verify`](crate::verify) asks for, or in a query of the
+    /// You meet it where a column has another type than [`verify_schema`](crate::verify_schema) asks for, or in a query of the
     /// host's own inside [`transaction`](crate::RefreshTokenRepository::transaction).
     #[error(
-        "a value that the database returned cannot be read: call refresh_tokens::verify(&mut conn) to see whether a column of refresh_tokens has another type"
+        "a value that the database returned cannot be read: call refresh_tokens::verify_schema(&mut conn) to see whether a column of refresh_tokens has another type"
     )]
     UnreadableRow,
 
@@ -268,10 +268,10 @@ pub enum Wait {
     Statement,
     /// A revocation met new tokens in each of 100 passes.
     #[error("revoking tokens that are born faster than they can be revoked")]
-    Births,
+    NewTokens,
     /// [`GroupConfig::queue_timeout`](crate::GroupConfig::queue_timeout) ran out before the request was sent.
     #[error("waiting for a turn in the group")]
-    Turn,
+    Queue,
 }
 
 impl Error {

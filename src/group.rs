@@ -90,8 +90,8 @@ impl GroupRotator {
     /// # Errors
     ///
     /// As there, and as [`RefreshTokenStore::rotate`]. Before anything is sent: [`Error::QueueFull`] where
-    /// [`max_queue`](GroupConfig::max_queue) others wait, [`Error::Busy`] with [`Wait::Turn`] after
-    /// [`queue_timeout`](GroupConfig::queue_timeout), [`Error::ShutDown`] after [`shutdown`](Self::shutdown). In each
+    /// [`max_queue`](GroupConfig::max_queue) others wait, [`Error::Busy`] with [`Wait::Queue`] after
+    /// [`queue_timeout`](GroupConfig::queue_timeout), [`Error::GroupShutDown`] after [`shutdown`](Self::shutdown). In each
     /// of these three, nothing was changed. Where the transaction of a batch fails ([`Error::ConnectionLost`],
     /// [`Error::Conflict`], [`Error::Busy`]), all who are in it are told so.
     ///
@@ -171,7 +171,7 @@ impl GroupRotator {
         })
     }
 
-    /// Turns away whoever comes from now on with [`Error::ShutDown`], and returns when everybody who came before
+    /// Turns away whoever comes from now on with [`Error::GroupShutDown`], and returns when everybody who came before
     /// has an answer.
     ///
     /// The store stays open.
@@ -186,7 +186,7 @@ impl GroupRotator {
     ///
     /// let group = GroupRotator::new(store, &GroupConfig::default());
     /// group.shutdown();
-    /// assert_eq!(group.rotate(&fresh_hash(), &successor(), Binding::ANY), Err(Error::ShutDown));
+    /// assert_eq!(group.rotate(&fresh_hash(), &successor(), Binding::ANY), Err(Error::GroupShutDown));
     /// ```
     pub fn shutdown(&self) {
         self.queue.shut();
@@ -224,7 +224,7 @@ impl GroupRotator {
 
     fn wait(&self, place: &Place) -> Result<Rotation> {
         let turn = match place.turn.recv_timeout(self.queue.timeout()) {
-            Err(RecvTimeoutError::Timeout) if self.queue.leave(place) => return Err(Error::Busy(Wait::Turn)),
+            Err(RecvTimeoutError::Timeout) if self.queue.leave(place) => return Err(Error::Busy(Wait::Queue)),
             // It is on its way, and only its outcome can say whether it was made.
             Err(RecvTimeoutError::Timeout) => place.turn.recv().ok(),
             turn => turn.ok(),

@@ -14,7 +14,7 @@ use crate::isolation::{Scope, in_any_isolation};
 ///
 /// [`migrate`](crate::migrate) makes indexes in its transaction, and until that commits nobody writes. On an empty
 /// table that is nothing; on one of many millions of rows call this before it, and `migrate` finds them there. It is
-/// also what mends an index that [`verify`](crate::verify) misses: one that was dropped, or whose build was broken off.
+/// also what mends an index that [`verify_schema`](crate::verify_schema) misses: one that was dropped, or whose build was broken off.
 ///
 /// It scans the table twice for each, waits for transactions that are open meanwhile, and may take hours. Call it from
 /// one place, on a connection of its own straight to the server, without a `statement_timeout`, by a role that owns the
@@ -35,11 +35,11 @@ use crate::isolation::{Scope, in_any_isolation};
 /// ```
 /// # use refresh_tokens_support::doc::*;
 /// # let mut conn = connection();
-/// use refresh_tokens::{build_indexes, verify};
+/// use refresh_tokens::{build_indexes, verify_schema};
 ///
 /// diesel::sql_query("DROP INDEX refresh_tokens_user_id_idx").execute(&mut *conn)?;
 /// assert_eq!(build_indexes(&mut conn)?, ["refresh_tokens_user_id_idx"]);
-/// verify(&mut conn)?;
+/// verify_schema(&mut conn)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn build_indexes(conn: &mut PgConnection) -> Result<Vec<String>> {

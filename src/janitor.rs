@@ -30,7 +30,7 @@ pub use config::JanitorConfig;
 /// use chrono::TimeDelta;
 /// use refresh_tokens::{Janitor, JanitorConfig, RetentionPolicy};
 ///
-/// let policy = RetentionPolicy::default().rotated_for(TimeDelta::days(7));
+/// let policy = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(7));
 /// let janitor = Janitor::start(store, policy, JanitorConfig::default())?;
 /// // … the application runs …
 /// let statistics = janitor.stop();
@@ -75,7 +75,7 @@ pub struct JanitorStatistics {
     /// How long ago the last run ended, by this machine's clock; `None` before the first.
     pub since_last_run: Option<Duration>,
     /// Whether a run is under way.
-    pub is_at_work: bool,
+    pub is_running: bool,
 }
 
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl Janitor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] if a time of the policy is out of its range; [`Error::NoThread`] if the operating system
+    /// [`Error::InvalidInput`] if a time of the policy is out of its range; [`Error::ThreadSpawn`] if the operating system
     /// gives none.
     ///
     /// # Example
@@ -120,7 +120,7 @@ impl Janitor {
         let thread = Builder::new()
             .name("refresh-tokens-janitor".to_owned())
             .spawn(move || worker.work())
-            .map_err(|error| Error::NoThread { message: error.to_string() })?;
+            .map_err(|error| Error::ThreadSpawn { message: error.to_string() })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -190,7 +190,7 @@ impl Janitor {
     /// # let store = store(&database);
     /// # use refresh_tokens::{Janitor, JanitorConfig, RetentionPolicy};
     /// let janitor = Janitor::start(store, RetentionPolicy::default(), JanitorConfig::default())?;
-    /// assert!(!janitor.stop().is_at_work);
+    /// assert!(!janitor.stop().is_running);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn stop(mut self) -> JanitorStatistics {
@@ -230,7 +230,7 @@ impl Shared {
         let state = self.lock();
         let mut statistics = state.done.clone();
         statistics.tokens += state.so_far.map_or(0, |so_far| so_far.tokens());
-        statistics.is_at_work = state.so_far.is_some();
+        statistics.is_running = state.so_far.is_some();
         statistics.since_last_run = state.last_end.map(|end| end.elapsed());
         statistics
     }
@@ -289,7 +289,7 @@ impl Worker {
 
     fn prepare(&self) -> Result<()> {
         if self.policy.disposal() == Disposal::Archive {
-            self.store.prepare_archive(self.config.months_ahead)?;
+            self.store.create_archive_partitions(self.config.months_ahead)?;
         }
         Ok(())
     }
@@ -297,7 +297,7 @@ impl Worker {
     fn run(&self, place: Option<CleanupCursor>) -> Result<CleanupReport> {
         let mut budget = self.config.budget.clone();
         if let Some(place) = place {
-            budget = budget.after(place);
+            budget = budget.resume_from(place);
         }
         let mut watch = Progress(&self.shared);
         observed("janitor_run", Ids::NONE, || {

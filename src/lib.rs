@@ -74,17 +74,17 @@ pub use group::{GroupConfig, GroupRotator};
 pub use indexes::build_indexes;
 pub use input::{InvalidInput, MAX_EXPIRY};
 pub use janitor::{Janitor, JanitorConfig, JanitorStatistics};
-pub use login::{NewRefreshToken, NewSession, SessionLimit};
-pub use migrations::{migrate, revert, verify};
+pub use login::{NewRefreshToken, SessionLimit, SessionOptions};
+pub use migrations::{drop_tables, migrate, verify_schema};
 pub use models::{RefreshToken, TokenState};
 pub use outcome::{Refusal, Rotation};
 #[cfg(feature = "secrets")]
 pub use pepper::{InvalidPepper, Pepper, Peppers};
 pub use pool::{RefreshTokenStore, StoreConfig};
-pub use pooler::check_pooler;
-pub use receipt::{Receipt, TokenRevocation};
+pub use pooler::verify_pooler;
+pub use receipt::{RevocationReport, TokenRevocation};
 pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
-pub use replica::{AsOf, ReplicaLookups};
+pub use replica::{AsOf, ReplicaReader};
 pub use replication::{DurabilityRisk, verify_durability};
 pub use repository::RefreshTokenRepository;
 pub use retention::{
@@ -95,7 +95,9 @@ pub use revoked_reason::RevokedReason;
 #[cfg(feature = "secrets")]
 pub use secret::{InvalidSecret, TokenSecret};
 #[cfg(feature = "secrets")]
-pub use service::{IssuedToken, Login, PepperUsage, Refresh, RefreshCounts, SessionPolicy, SessionService};
+pub use service::{
+    IssuedToken, Login, PepperUsage, Refresh, RefreshCounts, RefreshOutcome, SessionPolicy, SessionService,
+};
 pub use sessions::{Session, SessionCursor, SessionPage, SessionQuery, SessionState};
 pub use successor::Successor;
 pub use token_hash::TokenHash;

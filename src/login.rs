@@ -13,7 +13,7 @@ use crate::token_hash::TokenHash;
 /// ```
 /// # fn main() -> Result<(), refresh_tokens::InvalidInput> {
 /// use chrono::{Duration, Utc};
-/// use refresh_tokens::{NewRefreshToken, NewSession, TokenHash};
+/// use refresh_tokens::{NewRefreshToken, SessionOptions, TokenHash};
 /// use uuid::Uuid;
 ///
 /// let now = Utc::now();
@@ -23,7 +23,7 @@ use crate::token_hash::TokenHash;
 ///     token_hash: TokenHash::new("5e884898da28047151d0e56f8dc62927")?,
 ///     active_org_id: Uuid::new_v4(),
 ///     expires_at: now + Duration::days(30),
-///     session: NewSession::default().expires_at(now + Duration::days(365)),
+///     session: SessionOptions::default().expires_at(now + Duration::days(365)),
 /// };
 /// # let _ = token;
 /// # Ok(())
@@ -41,8 +41,8 @@ pub struct NewRefreshToken {
     pub active_org_id: Uuid,
     /// From this instant (UTC) it is no longer valid: the idle lifetime of the session, counted from now.
     pub expires_at: DateTime<Utc>,
-    /// What holds for the session that begins with it; [`NewSession::default()`] for nothing special.
-    pub session: NewSession,
+    /// What holds for the session that begins with it; [`SessionOptions::default()`] for nothing special.
+    pub session: SessionOptions,
 }
 
 impl NewRefreshToken {
@@ -75,20 +75,20 @@ impl NewRefreshToken {
 /// # Example
 ///
 /// ```
-/// use refresh_tokens::NewSession;
+/// use refresh_tokens::SessionOptions;
 ///
-/// let everlasting = NewSession::default(); // ends when a token of it expires unused
-/// let a_year = NewSession::default().expires_at(chrono::Utc::now() + chrono::Duration::days(365));
+/// let everlasting = SessionOptions::default(); // ends when a token of it expires unused
+/// let a_year = SessionOptions::default().expires_at(chrono::Utc::now() + chrono::Duration::days(365));
 /// assert_ne!(everlasting, a_year);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NewSession {
+pub struct SessionOptions {
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) authenticated_at: Option<DateTime<Utc>>,
     pub(crate) limit: Option<SessionLimit>,
 }
 
-impl NewSession {
+impl SessionOptions {
     /// Sets the absolute end of the session (UTC), which no token of it outlives, however often it is rotated.
     ///
     /// Defaults to none.
@@ -99,12 +99,12 @@ impl NewSession {
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
     /// use chrono::{Duration, Utc};
-    /// use refresh_tokens::{NewRefreshToken, NewSession, RefreshTokenRepository};
+    /// use refresh_tokens::{NewRefreshToken, SessionOptions, RefreshTokenRepository};
     ///
     /// let in_an_hour = Utc::now() + Duration::hours(1);
     /// let token = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken {
     ///     expires_at: Utc::now() + Duration::days(30),
-    ///     session: NewSession::default().expires_at(in_an_hour),
+    ///     session: SessionOptions::default().expires_at(in_an_hour),
     ///     ..new_token()
     /// })?;
     /// assert!(token.expires_at <= in_an_hour);
@@ -133,12 +133,12 @@ impl NewSession {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// use refresh_tokens::{Error, NewRefreshToken, NewSession, RefreshTokenRepository};
+    /// use refresh_tokens::{Error, NewRefreshToken, SessionOptions, RefreshTokenRepository};
     ///
     /// let mut tokens = RefreshTokenRepository::new(&mut conn);
     /// let authenticated_at = tokens.now()?;
     /// // … the password is right …
-    /// let login = NewRefreshToken { session: NewSession::default().authenticated_at(authenticated_at), ..new_token() };
+    /// let login = NewRefreshToken { session: SessionOptions::default().authenticated_at(authenticated_at), ..new_token() };
     /// tokens.revoke_all_for_user(login.user_id)?; // somewhere else, at this moment
     /// assert_eq!(tokens.create(&login), Err(Error::RevokedSinceLogin));
     /// # Ok::<(), Error>(())
@@ -160,12 +160,12 @@ impl NewSession {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// use refresh_tokens::{Error, NewRefreshToken, NewSession, RefreshTokenRepository, SessionLimit};
+    /// use refresh_tokens::{Error, NewRefreshToken, SessionOptions, RefreshTokenRepository, SessionLimit};
     ///
     /// let mut tokens = RefreshTokenRepository::new(&mut conn);
     /// # let user_id = uuid::Uuid::new_v4();
     /// let mut log_in = |limit| {
-    ///     tokens.create(&NewRefreshToken { user_id, session: NewSession::default().limit(limit), ..new_token() })
+    ///     tokens.create(&NewRefreshToken { user_id, session: SessionOptions::default().limit(limit), ..new_token() })
     /// };
     /// log_in(SessionLimit::refuse(1))?;
     /// assert_eq!(log_in(SessionLimit::refuse(1)), Err(Error::TooManySessions { max: 1 }));

@@ -39,7 +39,7 @@ diesel::table! {
 /// table and locks everybody out meanwhile; ARCHITECTURE.md says for how long.
 ///
 /// Hosts that use another tool apply the plain SQL in the crate's folder `migrations`, and call
-/// [`verify`] instead.
+/// [`verify_schema`] instead.
 ///
 /// # Errors
 ///
@@ -108,15 +108,15 @@ pub fn migrate(conn: &mut PgConnection) -> Result<Vec<String>> {
 /// ```
 /// # use refresh_tokens_support::doc::*;
 /// # let mut conn = connection();
-/// use refresh_tokens::{Error, migrate, revert, verify};
+/// use refresh_tokens::{Error, migrate, drop_tables, verify_schema};
 ///
-/// revert(&mut conn)?;
-/// assert_eq!(verify(&mut conn), Err(Error::SchemaMissing));
+/// drop_tables(&mut conn)?;
+/// assert_eq!(verify_schema(&mut conn), Err(Error::SchemaMissing));
 /// migrate(&mut conn)?;
-/// verify(&mut conn)?;
+/// verify_schema(&mut conn)?;
 /// # Ok::<(), Error>(())
 /// ```
-pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
+pub fn drop_tables(conn: &mut PgConnection) -> Result<Vec<String>> {
     in_any_isolation(conn, |conn, _| {
         open_ledger(conn)?;
         if select(exists(refresh_tokens_migrations::table.filter(refresh_tokens_migrations::adopted)))
@@ -161,23 +161,23 @@ pub fn revert(conn: &mut PgConnection) -> Result<Vec<String>> {
 /// ```
 /// # use refresh_tokens_support::doc::*;
 /// # let mut conn = connection();
-/// use refresh_tokens::{Error, verify};
+/// use refresh_tokens::{Error, verify_schema};
 ///
-/// verify(&mut conn)?;
+/// verify_schema(&mut conn)?;
 ///
 /// diesel::sql_query("DROP INDEX refresh_tokens_user_id_idx").execute(&mut *conn)?;
-/// let Err(Error::SchemaMismatch(problems)) = verify(&mut conn) else { panic!() };
+/// let Err(Error::SchemaMismatch(problems)) = verify_schema(&mut conn) else { panic!() };
 /// assert!(problems[0].contains("CREATE INDEX CONCURRENTLY refresh_tokens_user_id_idx"));
 /// # Ok::<(), Error>(())
 /// ```
-pub fn verify(conn: &mut PgConnection) -> Result<()> {
+pub fn verify_schema(conn: &mut PgConnection) -> Result<()> {
     if !holds(conn, "to_regclass('refresh_tokens') IS NOT NULL")? {
         return Err(Error::SchemaMissing);
     }
     no_problems(conn, Step::Migrated)
 }
 
-/// How much `sql/verify.sql` asks for.
+/// How much `sql/verify_schema.sql` asks for.
 #[derive(Clone, Copy)]
 enum Step {
     Adoptable = 0,
@@ -190,7 +190,7 @@ fn no_problems(conn: &mut PgConnection, step: Step) -> Result<()> {
         #[diesel(sql_type = Text)]
         problem: String,
     }
-    let rows: Vec<Row> = sql_query(concat!(include_str!("sql/indexes.sql"), include_str!("sql/verify.sql")))
+    let rows: Vec<Row> = sql_query(concat!(include_str!("sql/indexes.sql"), include_str!("sql/verify_schema.sql")))
         .bind::<Integer, _>(step as i32)
         .load(conn)?;
     if rows.is_empty() {

@@ -65,7 +65,7 @@ pub struct RefreshToken {
     #[diesel(deserialize_as = MaybeInstant)]
     pub rotated_at: Option<DateTime<Utc>>,
     /// When its session began (UTC): when the user was authenticated, if
-    /// [`NewSession::authenticated_at`](crate::NewSession::authenticated_at) said so, or else when its first token was
+    /// [`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at) said so, or else when its first token was
     /// written.
     #[diesel(deserialize_as = Instant)]
     pub session_started_at: DateTime<Utc>,

@@ -229,7 +229,7 @@ impl Peppers {
     ///
     /// # Errors
     ///
-    /// [`Error::NoRandomness`] if the operating system has none to give.
+    /// [`Error::RandomnessUnavailable`] if the operating system has none to give.
     ///
     /// # Example
     ///
@@ -243,7 +243,7 @@ impl Peppers {
     /// ```
     pub fn generate(&self) -> Result<TokenSecret> {
         let mut bytes = SecretBytes::default();
-        getrandom::fill(&mut *bytes).map_err(|_| Error::NoRandomness)?;
+        getrandom::fill(&mut *bytes).map_err(|_| Error::RandomnessUnavailable)?;
         Ok(TokenSecret::from_bytes(self.newest.id, bytes))
     }
 

@@ -14,7 +14,7 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool
 use crate::error::{Error, PREPARED_BY_ANOTHER, Result};
 use crate::models::RefreshToken;
 use crate::observe::{not_begun, waiting_for_pool};
-use crate::pooler::{check_bounds, check_pooler};
+use crate::pooler::{check_bounds, verify_pooler};
 use crate::redemption::{self, BreachResponse, OnReuse};
 use crate::repository::RefreshTokenRepository;
 use crate::retry::{self, CONFLICT_RETRIES};
@@ -103,7 +103,7 @@ impl RefreshTokenStore {
     ///
     /// [`Error::Unreachable`] if no connection can be had within the pool timeout; [`Error::TransactionPooler`] where a
     /// pooler in transaction mode is noticed, for which two more connections are opened for a moment; with
-    /// [`StoreConfig::transaction_pooler`], [`Error::UnboundedWaits`] instead, where the server does not bound the
+    /// [`StoreConfig::transaction_pooler`], [`Error::MissingTimeouts`] instead, where the server does not bound the
     /// waits.
     ///
     /// # Example
@@ -140,7 +140,7 @@ impl RefreshTokenStore {
     /// end. Its URL should have `connect_timeout`, `keepalives_idle`, `keepalives_interval` and `tcp_user_timeout`;
     /// without them, a call on a connection whose network has died does not. Behind PgBouncer in transaction mode, its
     /// connections must have Diesel's statement cache switched off, and what they wait for bounded on the role
-    /// ([`StoreConfig::transaction_pooler`]); [`check_pooler`] tells whether that is so.
+    /// ([`StoreConfig::transaction_pooler`]); [`verify_pooler`] tells whether that is so.
     ///
     /// # Example
     ///
@@ -205,7 +205,7 @@ impl RefreshTokenStore {
         work: impl FnOnce(&mut RefreshTokenRepository<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut conn = self.take_for(verb)?;
-        work(&mut RefreshTokenRepository::with_reason(&mut conn, self.reason))
+        work(&mut RefreshTokenRepository::revoking_for(&mut conn, self.reason))
     }
 
     /// The same store with a reason for what it revokes, instead of each verb's own.
@@ -219,12 +219,12 @@ impl RefreshTokenStore {
     /// # let user_id = store.create(&new_token())?.user_id;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = store.because(RevokedReason::AccountDisabled).revoke_all_for_user(user_id)?;
+    /// let receipt = store.with_reason(RevokedReason::AccountDisabled).revoke_all_for_user(user_id)?;
     /// assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     #[must_use = "it is another handle of the same store"]
-    pub fn because(&self, reason: RevokedReason) -> Self {
+    pub fn with_reason(&self, reason: RevokedReason) -> Self {
         Self { reason: Some(reason), ..self.clone() }
     }
 
@@ -247,7 +247,7 @@ impl RefreshTokenStore {
         conn: &mut Connection,
         mut work: impl FnMut(&mut RefreshTokenRepository<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut tokens = RefreshTokenRepository::with_reason(conn, self.reason);
+        let mut tokens = RefreshTokenRepository::revoking_for(conn, self.reason);
         retry::on_conflict(self.conflict_retries, || work(&mut tokens))
     }
 
@@ -324,7 +324,7 @@ impl RefreshTokenStore {
         E: From<Error>,
     {
         let mut conn = self.take_for("transaction_with")?;
-        RefreshTokenRepository::with_reason(&mut conn, self.reason).transaction_with(work)
+        RefreshTokenRepository::revoking_for(&mut conn, self.reason).transaction_with(work)
     }
 }
 
@@ -332,7 +332,7 @@ impl RefreshTokenStore {
 fn refuse_pooler(database_url: &str, config: &StoreConfig) -> Result<()> {
     let pool = open(database_url, config, 2, Box::new(Stateless))?;
     let take = || pool.get().map_err(|error| not_opened(&error));
-    check_pooler(&mut *take()?, &mut *take()?)
+    verify_pooler(&mut *take()?, &mut *take()?)
 }
 
 fn open(

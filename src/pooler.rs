@@ -37,10 +37,10 @@ const ROUNDS: u32 = 4;
 /// # use refresh_tokens_support::doc::*;
 /// # let database = database();
 /// let (mut first, mut second) = (database.connect(), database.connect());
-/// refresh_tokens::check_pooler(&mut first, &mut second)?;
+/// refresh_tokens::verify_pooler(&mut first, &mut second)?;
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
-pub fn check_pooler(first: &mut PgConnection, second: &mut PgConnection) -> Result<()> {
+pub fn verify_pooler(first: &mut PgConnection, second: &mut PgConnection) -> Result<()> {
     let (of_first, of_second) = (server_process(first)?, server_process(second)?);
     let mut shared = of_first == of_second;
     for _ in 0..ROUNDS {
@@ -78,5 +78,5 @@ pub(crate) fn check_bounds(conn: &mut PgConnection, lock_timeout: i32, statement
     if rows.is_empty() {
         return Ok(());
     }
-    Err(Error::UnboundedWaits(rows.into_iter().map(|row| row.statement).collect()))
+    Err(Error::MissingTimeouts(rows.into_iter().map(|row| row.statement).collect()))
 }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Receipt {
+pub struct RevocationReport {
     /// Rows that it revoked: rotated and expired ones included, but not those that were revoked already.
     pub tokens: usize,
     /// Sessions that had a live token among them, and now have none.
@@ -32,7 +32,7 @@ pub struct Receipt {
     pub live: usize,
 }
 
-impl fmt::Display for Receipt {
+impl fmt::Display for RevocationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count| if count == 1 { "" } else { "s" };
         let Self { tokens, sessions, live } = *self;
@@ -54,13 +54,13 @@ impl fmt::Display for Receipt {
 /// use refresh_tokens::TokenRevocation;
 ///
 /// // This token has been rotated, perhaps a moment ago: its session goes on.
-/// if let TokenRevocation::SessionGoesOn { session_id } = tokens.revoke(first.id)? {
+/// if let TokenRevocation::SessionContinues { session_id } = tokens.revoke(first.id)? {
 ///     assert_eq!(tokens.revoke_session(session_id)?.live, 1);
 /// }
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[must_use = "the session of a token that has been rotated may go on: match on SessionGoesOn, or call revoke_session"]
+#[must_use = "the session of a token that has been rotated may go on: match on SessionContinues, or call revoke_session"]
 pub enum TokenRevocation {
     /// Nothing was changed: there is no such token, or it was revoked already.
     Unchanged,
@@ -72,7 +72,7 @@ pub enum TokenRevocation {
     },
     /// It had been rotated: the row is revoked, and the session may go on with a later token.
     /// [`revoke_session`](crate::RefreshTokenRepository::revoke_session) ends it.
-    SessionGoesOn {
+    SessionContinues {
         /// The session.
         session_id: Uuid,
     },

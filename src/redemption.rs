@@ -8,7 +8,7 @@ use crate::gate;
 use crate::isolation::{Scope, read_committed_step};
 use crate::models::RefreshToken;
 use crate::outcome::{Refusal, Rotation};
-use crate::receipt::Receipt;
+use crate::receipt::RevocationReport;
 use crate::reuse::{self, ReuseKind};
 use crate::revocation::{OfUser, chain_passes, end_session_passes, session_passes, user_passes};
 use crate::revoked_reason::RevokedReason;
@@ -60,7 +60,7 @@ pub enum OnReuse {
 ///     Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => {
 ///         println!("200, valid until {}", token.expires_at);
 ///     }
-///     Redemption::Reused { token, kind, response: BreachResponse::Given(receipt), .. } => {
+///     Redemption::Reused { token, kind, response: BreachResponse::Revoked(receipt), .. } => {
 ///         eprintln!("alert: session {}: {kind}: {receipt}", token.session_id);
 ///     }
 ///     Redemption::Reused { .. } => println!("400 invalid_grant, once more"),
@@ -147,7 +147,7 @@ impl Redemption {
 ///
 /// /// Replays of a dead token are noise; the first one is an incident.
 /// fn is_incident(response: &BreachResponse) -> bool {
-///     *response != BreachResponse::GivenBefore
+///     *response != BreachResponse::AlreadyHandled
 /// }
 /// assert!(is_incident(&BreachResponse::ReportedOnly));
 /// ```
@@ -155,10 +155,10 @@ impl Redemption {
 #[non_exhaustive]
 pub enum BreachResponse {
     /// The policy's revocation, with what it ended; all 0 where that had ended already.
-    Given(Receipt),
+    Revoked(RevocationReport),
     /// None: an earlier presentation of this token had it, at [`RefreshToken::reused_at`], whatever the policy was then.
     /// Nothing was changed.
-    GivenBefore,
+    AlreadyHandled,
     /// None, by [`OnReuse::ReportOnly`]. Nothing was changed.
     ReportedOnly,
 }
@@ -177,7 +177,7 @@ pub enum BreachResponse {
 /// let redemption = tokens.transaction(|tx| {
 ///     tx.redeem(&presented, &successor(), Binding::ANY, OnReuse::RevokeSession)
 /// })?;
-/// assert!(matches!(redemption, Redemption::Rotated { durability: Durability::UntilYourCommit, .. }));
+/// assert!(matches!(redemption, Redemption::Rotated { durability: Durability::PendingYourCommit, .. }));
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -186,14 +186,14 @@ pub enum Durability {
     Committed,
     /// It was called inside a transaction of yours: until that commits, nothing has happened, and if you roll it back
     /// (return an `Err` from Diesel's closure), neither rotation nor breach response ever will have.
-    UntilYourCommit,
+    PendingYourCommit,
 }
 
 impl From<Scope> for Durability {
     fn from(scope: Scope) -> Self {
         match scope {
             Scope::Own => Self::Committed,
-            Scope::Host => Self::UntilYourCommit,
+            Scope::Host => Self::PendingYourCommit,
         }
     }
 }
@@ -250,14 +250,14 @@ fn breach_response(
         return Ok(BreachResponse::ReportedOnly);
     }
     if token.reused_at.is_some() {
-        return Ok(BreachResponse::GivenBefore);
+        return Ok(BreachResponse::AlreadyHandled);
     }
     let reason = reason.unwrap_or(RevokedReason::ReuseDetected);
     // Made again by itself after a conflict: presented anew, the token may be gone.
     read_committed_step(conn, |conn, _| {
         gate::pass(conn, token.user_id)?;
         if !mark_reused(conn, token)? {
-            return Ok(BreachResponse::GivenBefore);
+            return Ok(BreachResponse::AlreadyHandled);
         }
         let receipt = match on_reuse {
             OnReuse::RevokeChain => chain_passes(conn, token.id, token.session_id, token.generation, reason),
@@ -265,7 +265,7 @@ fn breach_response(
             OnReuse::EndSession => end_session_passes(conn, Some(token.session_id), None, reason),
             OnReuse::RevokeSession | OnReuse::ReportOnly => session_passes(conn, token.session_id, reason),
         }?;
-        Ok(BreachResponse::Given(receipt))
+        Ok(BreachResponse::Revoked(receipt))
     })
 }
 

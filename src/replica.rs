@@ -31,20 +31,20 @@ use crate::token_hash::TokenHash;
 /// # let token = refresh_tokens::RefreshTokenRepository::new(&mut conn).create(&new_token())?;
 /// # let user_id = token.user_id;
 /// use chrono::TimeDelta;
-/// use refresh_tokens::{ReplicaLookups, SessionQuery};
+/// use refresh_tokens::{ReplicaReader, SessionQuery};
 ///
-/// let devices = ReplicaLookups::new(&mut conn).list_sessions(&SessionQuery::of_user(user_id))?;
+/// let devices = ReplicaReader::new(&mut conn).list_sessions(&SessionQuery::of_user(user_id))?;
 /// let note = devices.age().map_or("of some time ago".to_owned(), |age| format!("{} s ago", age.num_seconds()));
-/// let page = devices.whatever_its_age();
+/// let page = devices.into_inner();
 /// assert_eq!(page.sessions.len(), 1, "{note}");
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 #[expect(missing_debug_implementations, reason = "PgConnection has none")]
-pub struct ReplicaLookups<'conn> {
+pub struct ReplicaReader<'conn> {
     conn: &'conn mut PgConnection,
 }
 
-impl<'conn> ReplicaLookups<'conn> {
+impl<'conn> ReplicaReader<'conn> {
     /// Over a connection to a replica; on a primary the answers are of this moment.
     ///
     /// # Example
@@ -53,9 +53,9 @@ impl<'conn> ReplicaLookups<'conn> {
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
     /// # let hash = fresh_hash();
-    /// use refresh_tokens::ReplicaLookups;
+    /// use refresh_tokens::ReplicaReader;
     ///
-    /// assert_eq!(ReplicaLookups::new(&mut conn).get_by_hash(&hash)?.whatever_its_age(), None);
+    /// assert_eq!(ReplicaReader::new(&mut conn).get_by_hash(&hash)?.into_inner(), None);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn new(conn: &'conn mut PgConnection) -> Self {
@@ -74,10 +74,10 @@ impl<'conn> ReplicaLookups<'conn> {
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
     /// # let token = refresh_tokens::RefreshTokenRepository::new(&mut conn).create(&new_token())?;
-    /// use refresh_tokens::ReplicaLookups;
+    /// use refresh_tokens::ReplicaReader;
     ///
-    /// let found = ReplicaLookups::new(&mut conn).get_by_hash(&token.token_hash)?;
-    /// assert_eq!(found.whatever_its_age(), Some(token));
+    /// let found = ReplicaReader::new(&mut conn).get_by_hash(&token.token_hash)?;
+    /// assert_eq!(found.into_inner(), Some(token));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_by_hash(&mut self, hash: &TokenHash) -> Result<AsOf<Option<RefreshToken>>> {
@@ -98,10 +98,10 @@ impl<'conn> ReplicaLookups<'conn> {
     /// # let mut conn = connection();
     /// # let token = refresh_tokens::RefreshTokenRepository::new(&mut conn).create(&new_token())?;
     /// use chrono::TimeDelta;
-    /// use refresh_tokens::{Binding, ReplicaLookups};
+    /// use refresh_tokens::{Binding, ReplicaReader};
     ///
-    /// let found = ReplicaLookups::new(&mut conn).get_valid_by_hash(&token.token_hash, Binding::ANY)?;
-    /// match found.if_younger_than(TimeDelta::seconds(5)) {
+    /// let found = ReplicaReader::new(&mut conn).get_valid_by_hash(&token.token_hash, Binding::ANY)?;
+    /// match found.if_fresher_than(TimeDelta::seconds(5)) {
     ///     Ok(found) => assert!(found.is_some()),
     ///     Err(_too_old) => { /* ask the primary */ }
     /// }
@@ -122,10 +122,10 @@ impl<'conn> ReplicaLookups<'conn> {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// use refresh_tokens::{ReplicaLookups, SessionQuery};
+    /// use refresh_tokens::{ReplicaReader, SessionQuery};
     ///
     /// let nobodys = SessionQuery::of_user(uuid::Uuid::new_v4());
-    /// assert!(ReplicaLookups::new(&mut conn).list_sessions(&nobodys)?.whatever_its_age().sessions.is_empty());
+    /// assert!(ReplicaReader::new(&mut conn).list_sessions(&nobodys)?.into_inner().sessions.is_empty());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn list_sessions(&mut self, query: &SessionQuery) -> Result<AsOf<SessionPage>> {
@@ -148,7 +148,7 @@ struct Moment {
     complete_until: Option<DateTime<Utc>>,
 }
 
-/// An answer of a replica ([`ReplicaLookups`]): complete up to a moment, and silent on all that was committed after it.
+/// An answer of a replica ([`ReplicaReader`]): complete up to a moment, and silent on all that was committed after it.
 ///
 /// # Example
 ///
@@ -157,9 +157,9 @@ struct Moment {
 /// # let mut conn = connection();
 /// # let hash = fresh_hash();
 /// use chrono::TimeDelta;
-/// use refresh_tokens::ReplicaLookups;
+/// use refresh_tokens::ReplicaReader;
 ///
-/// let found = ReplicaLookups::new(&mut conn).get_by_hash(&hash)?;
+/// let found = ReplicaReader::new(&mut conn).get_by_hash(&hash)?;
 /// assert_eq!(found.age(), Some(TimeDelta::zero()), "this is a primary");
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
@@ -180,11 +180,11 @@ impl<T> AsOf<T> {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// # let found = refresh_tokens::ReplicaLookups::new(&mut conn).get_by_hash(&fresh_hash())?;
-    /// assert!(found.complete_until().is_some());
+    /// # let found = refresh_tokens::ReplicaReader::new(&mut conn).get_by_hash(&fresh_hash())?;
+    /// assert!(found.as_of().is_some());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn complete_until(&self) -> Option<DateTime<Utc>> {
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
         self.complete_until
     }
 
@@ -196,7 +196,7 @@ impl<T> AsOf<T> {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// # let found = refresh_tokens::ReplicaLookups::new(&mut conn).get_by_hash(&fresh_hash())?;
+    /// # let found = refresh_tokens::ReplicaReader::new(&mut conn).get_by_hash(&fresh_hash())?;
     /// assert_eq!(found.age(), Some(chrono::TimeDelta::zero()), "this is a primary");
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
@@ -215,11 +215,11 @@ impl<T> AsOf<T> {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// # let found = refresh_tokens::ReplicaLookups::new(&mut conn).get_by_hash(&fresh_hash())?;
-    /// assert_eq!(found.if_younger_than(chrono::TimeDelta::seconds(1)), Ok(None));
+    /// # let found = refresh_tokens::ReplicaReader::new(&mut conn).get_by_hash(&fresh_hash())?;
+    /// assert_eq!(found.if_fresher_than(chrono::TimeDelta::seconds(1)), Ok(None));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn if_younger_than(self, most: TimeDelta) -> Result<T, Self> {
+    pub fn if_fresher_than(self, most: TimeDelta) -> Result<T, Self> {
         if self.age().is_some_and(|age| age <= most) { Ok(self.value) } else { Err(self) }
     }
 
@@ -230,11 +230,11 @@ impl<T> AsOf<T> {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
-    /// # let found = refresh_tokens::ReplicaLookups::new(&mut conn).get_by_hash(&fresh_hash())?;
-    /// assert_eq!(found.whatever_its_age(), None);
+    /// # let found = refresh_tokens::ReplicaReader::new(&mut conn).get_by_hash(&fresh_hash())?;
+    /// assert_eq!(found.into_inner(), None);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn whatever_its_age(self) -> T {
+    pub fn into_inner(self) -> T {
         self.value
     }
 }

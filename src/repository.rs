@@ -75,7 +75,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
         Self { conn, reason: None }
     }
 
-    pub(crate) fn with_reason(conn: &'conn mut PgConnection, reason: Option<RevokedReason>) -> Self {
+    pub(crate) fn revoking_for(conn: &'conn mut PgConnection, reason: Option<RevokedReason>) -> Self {
         Self { conn, reason }
     }
 
@@ -90,12 +90,12 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # let session_id = tokens.create(&new_token())?.session_id;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = tokens.because(RevokedReason::LoggedOut).revoke_session(session_id)?;
+    /// let receipt = tokens.with_reason(RevokedReason::LoggedOut).revoke_session(session_id)?;
     /// assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     #[must_use = "it is another handle of the same connection"]
-    pub fn because(&mut self, reason: RevokedReason) -> RefreshTokenRepository<'_> {
+    pub fn with_reason(&mut self, reason: RevokedReason) -> RefreshTokenRepository<'_> {
         RefreshTokenRepository { conn: self.conn, reason: Some(reason) }
     }
 
@@ -111,14 +111,14 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// Issues the first token of a new session.
     ///
     /// It expires at `expires_at` or at the end of its session, whichever is first. Tell it when the user was
-    /// authenticated ([`NewSession::authenticated_at`](crate::NewSession::authenticated_at)), and a revocation of the
+    /// authenticated ([`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at)), and a revocation of the
     /// user, the organisation or everybody that came between cannot miss the session, whatever the order of events.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a nil id, or an expiry that is not in the future of the database's clock or
     /// lies after [`MAX_EXPIRY`](crate::MAX_EXPIRY), or an authentication that is; [`Error::RevokedSinceLogin`](crate::Error::RevokedSinceLogin);
-    /// [`Error::DuplicateId`](crate::Error::DuplicateId); [`Error::DuplicateHash`](crate::Error::DuplicateHash); with a [`limit`](crate::NewSession::limit)
+    /// [`Error::DuplicateId`](crate::Error::DuplicateId); [`Error::DuplicateHash`](crate::Error::DuplicateHash); with a [`limit`](crate::SessionOptions::limit)
     /// [`Error::TooManySessions`](crate::Error::TooManySessions), and [`Error::IsolationTooHigh`](crate::Error::IsolationTooHigh) in a transaction of yours above READ COMMITTED.
     /// Nothing is written then, and no session ended.
     ///
@@ -135,7 +135,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
     /// use chrono::{Duration, Utc};
-    /// use refresh_tokens::{NewRefreshToken, NewSession, RefreshTokenRepository};
+    /// use refresh_tokens::{NewRefreshToken, SessionOptions, RefreshTokenRepository};
     /// use uuid::Uuid;
     ///
     /// # let (user_id, org_id, token_hash) = (Uuid::new_v4(), Uuid::new_v4(), fresh_hash());
@@ -145,7 +145,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     ///     token_hash,
     ///     active_org_id: org_id,
     ///     expires_at: Utc::now() + Duration::days(30),
-    ///     session: NewSession::default(),
+    ///     session: SessionOptions::default(),
     /// })?;
     /// println!("session {} has begun", token.session_id);
     /// # Ok::<(), refresh_tokens::Error>(())
@@ -159,7 +159,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// The database's clock (UTC), by which everything is judged.
     ///
     /// Read it before you check a user's credentials, for
-    /// [`NewSession::authenticated_at`](crate::NewSession::authenticated_at).
+    /// [`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at).
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ use crate::schema::refresh_tokens;
 /// let _lost = tokens.redeem(&presented, &successor(), Binding::ANY, OnReuse::RevokeSession)?;
 /// let again = tokens.redeem(&presented, &successor(), Binding::ANY, OnReuse::RevokeSession)?;
 /// let Redemption::Reused { kind, .. } = again else { panic!() };
-/// assert_eq!(kind, ReuseKind::AfterGrace); // nobody has used the successor
+/// assert_eq!(kind, ReuseKind::SuccessorUnused); // nobody has used the successor
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,25 +35,25 @@ use crate::schema::refresh_tokens;
 pub enum ReuseKind {
     /// Its successor is live and unused: a client that did not get its answer and is late, or one who was overtaken
     /// by a thief.
-    AfterGrace,
+    SuccessorUnused,
     /// Its successor was used: somebody holds a copy of what the session left behind.
-    OlderGeneration,
+    SuccessorUsed,
     /// Its session was revoked, has expired, or was deleted by clean-up: an old backup, or a thief who is too late.
     SessionEnded,
 }
 
 impl ReuseKind {
-    /// A word for logs and metrics: `reused_after_grace`, `reused_older_generation` or `reused_session_ended`.
+    /// A word for logs and metrics: `reused_successor_unused`, `reused_successor_used` or `reused_session_ended`.
     ///
     /// # Example
     ///
     /// ```
-    /// assert_eq!(refresh_tokens::ReuseKind::AfterGrace.as_str(), "reused_after_grace");
+    /// assert_eq!(refresh_tokens::ReuseKind::SuccessorUnused.as_str(), "reused_successor_unused");
     /// ```
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::AfterGrace => "reused_after_grace",
-            Self::OlderGeneration => "reused_older_generation",
+            Self::SuccessorUnused => "reused_successor_unused",
+            Self::SuccessorUsed => "reused_successor_used",
             Self::SessionEnded => "reused_session_ended",
         }
     }
@@ -84,8 +84,8 @@ fn by_newest(successor_id: Option<Uuid>, newest: &RefreshToken, now: DateTime<Ut
     if newest.revoked_at.is_some() || newest.rotated_to.is_some() || newest.ends_at() <= now {
         ReuseKind::SessionEnded
     } else if successor_id == Some(newest.id) {
-        ReuseKind::AfterGrace
+        ReuseKind::SuccessorUnused
     } else {
-        ReuseKind::OlderGeneration
+        ReuseKind::SuccessorUsed
     }
 }

@@ -19,13 +19,13 @@ use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
 use crate::isolation::{read_committed, read_committed_step};
 use crate::observe::locking;
-use crate::receipt::Receipt;
+use crate::receipt::RevocationReport;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
 use crate::statement::{ChainPass, EndSession, Prepared, SessionPass};
 use crate::token_hash::TokenHash;
 
-/// How many passes a revocation makes before it gives up with [`Error::Busy`] and [`Wait::Births`].
+/// How many passes a revocation makes before it gives up with [`Error::Busy`] and [`Wait::NewTokens`].
 ///
 /// Two are usual: one that revokes, one that finds nothing left. Each further one needs a rotation or login that
 /// was committed while the pass before it ran.
@@ -52,19 +52,19 @@ pub(crate) struct Pass {
 fn look_up_and_revoke<T: Copy>(
     conn: &mut PgConnection,
     look_up: impl Fn(&mut PgConnection) -> QueryResult<Option<T>>,
-    revoke: impl Fn(&mut PgConnection, T) -> Result<Receipt>,
-) -> Result<Receipt> {
+    revoke: impl Fn(&mut PgConnection, T) -> Result<RevocationReport>,
+) -> Result<RevocationReport> {
     let mut found = None;
     read_committed_step(conn, |conn, _| {
         if found.is_none() {
             found = look_up(conn)?;
         }
-        found.map_or(Ok(Receipt::default()), |found| revoke(conn, found))
+        found.map_or(Ok(RevocationReport::default()), |found| revoke(conn, found))
     })
 }
 
 /// A token and all that descends from it.
-pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
+pub(crate) fn revoke_chain(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReason) -> Result<RevocationReport> {
     let start = |conn: &mut PgConnection| {
         let columns = (refresh_tokens::user_id, refresh_tokens::session_id, refresh_tokens::generation);
         refresh_tokens::table.find(token_id).select(columns).first::<(Uuid, Uuid, i32)>(conn).optional()
@@ -82,12 +82,16 @@ pub(crate) fn chain_passes(
     session_id: Uuid,
     generation: i32,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     repeat_until_none_is_seen(|| Prepared(ChainPass { token_id, session_id, generation, reason }).get_result(conn))
 }
 
 /// All tokens of a session.
-pub(crate) fn revoke_session(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
+pub(crate) fn revoke_session(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    reason: RevokedReason,
+) -> Result<RevocationReport> {
     revoke_session_of(conn, || Box::new(refresh_tokens::session_id.eq(session_id)), reason)
 }
 
@@ -96,7 +100,7 @@ pub(crate) fn revoke_session_by_hash(
     conn: &mut PgConnection,
     presented: &TokenHash,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     revoke_session_of(conn, || Box::new(refresh_tokens::token_hash.eq(presented)), reason)
 }
 
@@ -107,7 +111,7 @@ fn revoke_session_of<'a>(
     conn: &mut PgConnection,
     any_token: impl Fn() -> Which<'a>,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     let session = |conn: &mut PgConnection| {
         let columns = (refresh_tokens::user_id, refresh_tokens::session_id);
         refresh_tokens::table.filter(any_token()).select(columns).first::<(Uuid, Uuid)>(conn).optional()
@@ -119,7 +123,11 @@ fn revoke_session_of<'a>(
 }
 
 /// The user's gate must be held.
-pub(crate) fn session_passes(conn: &mut PgConnection, session_id: Uuid, reason: RevokedReason) -> Result<Receipt> {
+pub(crate) fn session_passes(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    reason: RevokedReason,
+) -> Result<RevocationReport> {
     repeat_until_none_is_seen(|| Prepared(SessionPass { session_id, reason }).get_result(conn))
 }
 
@@ -129,7 +137,7 @@ pub(crate) fn end_session(
     session_id: Option<Uuid>,
     any_token: Option<&TokenHash>,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     read_committed(conn, |conn| end_session_passes(conn, session_id, any_token, reason))
 }
 
@@ -139,16 +147,20 @@ pub(crate) fn end_session_passes(
     session_id: Option<Uuid>,
     any_token: Option<&TokenHash>,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     let mut statement = || Prepared(EndSession { session_id, any_token, reason }).get_result::<Pass>(conn);
     for _ in 0..MAX_PASSES {
         let pass = locking("rows", &mut statement)?;
         // Holding the newest row unspent, it has no successor, and will have none: nothing is left to be seen.
         if pass.tokens > 0 || pass.seen == 0 {
-            return Ok(Receipt { tokens: count(pass.tokens), sessions: pass.sessions.len(), live: count(pass.live) });
+            return Ok(RevocationReport {
+                tokens: count(pass.tokens),
+                sessions: pass.sessions.len(),
+                live: count(pass.live),
+            });
         }
     }
-    Err(Error::Busy(Wait::Births))
+    Err(Error::Busy(Wait::NewTokens))
 }
 
 /// Which tokens of a user a revocation ends.
@@ -168,7 +180,7 @@ pub(crate) fn revoke_user(
     user_id: Uuid,
     which: OfUser,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     read_committed(conn, |conn| user_passes(conn, user_id, which, reason))
 }
 
@@ -178,7 +190,7 @@ pub(crate) fn user_passes(
     user_id: Uuid,
     which: OfUser,
     reason: RevokedReason,
-) -> Result<Receipt> {
+) -> Result<RevocationReport> {
     let (cutoff, org_id) = match which {
         OfUser::InOrg(org_id) => (Cutoff::Member { user_id, org_id }, Some(org_id)),
         _ => (Cutoff::User(user_id), None),
@@ -209,8 +221,8 @@ pub(crate) fn user_passes(
     })
 }
 
-fn repeat_until_none_is_seen(mut pass: impl FnMut() -> QueryResult<Pass>) -> Result<Receipt> {
-    let mut receipt = Receipt::default();
+fn repeat_until_none_is_seen(mut pass: impl FnMut() -> QueryResult<Pass>) -> Result<RevocationReport> {
+    let mut receipt = RevocationReport::default();
     let mut sessions = HashSet::new();
     for _ in 0..MAX_PASSES {
         let pass = locking("rows", &mut pass)?;
@@ -218,10 +230,10 @@ fn repeat_until_none_is_seen(mut pass: impl FnMut() -> QueryResult<Pass>) -> Res
         receipt.live += count(pass.live);
         sessions.extend(pass.sessions);
         if pass.seen == 0 {
-            return Ok(Receipt { sessions: sessions.len(), ..receipt });
+            return Ok(RevocationReport { sessions: sessions.len(), ..receipt });
         }
     }
-    Err(Error::Busy(Wait::Births))
+    Err(Error::Busy(Wait::NewTokens))
 }
 
 /// A count of the database's, which is never negative.

@@ -13,7 +13,7 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
         /// Why a token was revoked: the values of the column `revoked_reason`.
         ///
-        /// Each verb has a reason of its own; [`because`](crate::RefreshTokenRepository::because) gives another.
+        /// Each verb has a reason of its own; [`with_reason`](crate::RefreshTokenRepository::with_reason) gives another.
         ///
         /// # Example
         ///
@@ -24,7 +24,7 @@ macro_rules! reasons {
         ///
         /// let mut tokens = RefreshTokenRepository::new(&mut conn);
         /// let token = tokens.create(&new_token())?;
-        /// tokens.because(RevokedReason::PasswordChanged).revoke_all_for_user(token.user_id)?;
+        /// tokens.with_reason(RevokedReason::PasswordChanged).revoke_all_for_user(token.user_id)?;
         /// let token = tokens.get_by_hash(&token.token_hash)?.expect("it exists");
         /// assert_eq!(token.revoked_reason, Some(RevokedReason::PasswordChanged));
         /// # Ok::<(), refresh_tokens::Error>(())

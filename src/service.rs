@@ -1,5 +1,6 @@
 //! The service that speaks in secrets: what an application calls, over the pooled store.
 
+mod counts;
 mod exchange;
 mod login;
 mod outcome;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::binding::Binding;
 use crate::error::{Error, Result};
 use crate::input::{InvalidInput, MAX_EXPIRY};
-use crate::login::{NewRefreshToken, NewSession};
+use crate::login::{NewRefreshToken, SessionOptions};
 use crate::models::RefreshToken;
 use crate::observe::{Ids, observed};
 use crate::pepper::Peppers;
@@ -24,11 +25,12 @@ use crate::pool::RefreshTokenStore;
 use crate::repository::RefreshTokenRepository;
 use crate::secret::InvalidSecret;
 
+use counts::Counters;
 use exchange::Exchange;
-use outcome::Counters;
 
+pub use counts::{RefreshCounts, RefreshOutcome};
 pub use login::Login;
-pub use outcome::{IssuedToken, Refresh, RefreshCounts};
+pub use outcome::{IssuedToken, Refresh};
 pub use policy::SessionPolicy;
 pub use usage::PepperUsage;
 
@@ -121,7 +123,7 @@ impl SessionService {
     ///
     /// [`Error::InvalidInput`] for a nil id or an authentication in the future of the database's clock;
     /// [`Error::RevokedSinceLogin`]; [`Error::TooManySessions`], by [`SessionPolicy::session_limit`];
-    /// [`Error::NoRandomness`]. Nothing is written then. Where the connection is lost on the way, it asks once more by
+    /// [`Error::RandomnessUnavailable`]. Nothing is written then. Where the connection is lost on the way, it asks once more by
     /// itself, and begins one session; [`Error::ConnectionLost`] if it was lost twice: then there may be one that nobody
     /// holds, until it expires.
     ///
@@ -146,10 +148,10 @@ impl SessionService {
     /// ```
     pub fn start_session(&self, login: &Login) -> Result<IssuedToken> {
         let secret = self.peppers.generate()?;
-        let (id, token_hash) = (fresh_id()?, self.peppers.hash(&secret).map_err(|_| Error::NoRandomness)?);
+        let (id, token_hash) = (fresh_id()?, self.peppers.hash(&secret).map_err(|_| Error::RandomnessUnavailable)?);
         let now = self.now()?;
         let after = |lifetime| now.checked_add_signed(lifetime).map_or(MAX_EXPIRY, |end| end.min(MAX_EXPIRY));
-        let mut session = NewSession::default().expires_at(after(self.policy.absolute_lifetime));
+        let mut session = SessionOptions::default().expires_at(after(self.policy.absolute_lifetime));
         if let Some(instant) = login.authenticated_at {
             session = session.authenticated_at(instant);
         }
@@ -193,7 +195,7 @@ impl SessionService {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] if the binding names a nil UUID; [`Error::NoRandomness`];
+    /// [`Error::InvalidInput`] if the binding names a nil UUID; [`Error::RandomnessUnavailable`];
     /// [`Error::ConnectionLost`] if it was lost twice, or if the second time went wrong in another way: have the client try
     /// again.
     ///
@@ -214,7 +216,7 @@ impl SessionService {
     ///
     /// match service.refresh(presented, Binding::user(user_id))? {
     ///     Refresh::Rotated(issued) | Refresh::Repeated(issued) => println!("Set-Cookie: {}", issued.secret.expose()),
-    ///     Refresh::Reused { .. } | Refresh::Refused(_) | Refresh::Unrecognised(_) => println!("log in again"),
+    ///     Refresh::Reused { .. } | Refresh::Refused(_) | Refresh::Unrecognized(_) => println!("log in again"),
     /// }
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
@@ -257,7 +259,7 @@ impl SessionService {
 
     fn exchange(&self, presented: &str, org_id: Option<Uuid>, binding: Binding) -> Result<Refresh> {
         let outcome = match self.exchange_of(presented, org_id, binding)? {
-            Err(why) => Refresh::Unrecognised(why),
+            Err(why) => Refresh::Unrecognized(why),
             Ok(exchange) => {
                 let run = || self.store.retrying(|tokens| exchange.run(tokens));
                 match run() {
@@ -267,7 +269,7 @@ impl SessionService {
                 }
             }
         };
-        self.counters.count(&outcome);
+        self.counters.count(outcome.outcome());
         Ok(outcome)
     }
 
@@ -278,7 +280,7 @@ impl SessionService {
     ///
     /// # Errors
     ///
-    /// As [`redeem`](RefreshTokenRepository::redeem), and [`Error::NoRandomness`].
+    /// As [`redeem`](RefreshTokenRepository::redeem), and [`Error::RandomnessUnavailable`].
     ///
     /// # Locking
     ///
@@ -311,10 +313,10 @@ impl SessionService {
     ) -> Result<Refresh> {
         let outcome =
             observed("refresh", Ids::bound(binding), || match self.exchange_of(presented, None, binding)? {
-                Err(why) => Ok(Refresh::Unrecognised(why)),
+                Err(why) => Ok(Refresh::Unrecognized(why)),
                 Ok(exchange) => exchange.run(tokens),
             })?;
-        self.counters.count(&outcome);
+        self.counters.count(outcome.outcome());
         Ok(outcome)
     }
 
@@ -325,7 +327,7 @@ impl SessionService {
     /// ```
     /// # use refresh_tokens_support::doc::*;
     /// # let database = database();
-    /// assert_eq!(service(&database).counts().of("repeated"), 0);
+    /// assert_eq!(service(&database).counts().of(refresh_tokens::RefreshOutcome::Repeated), 0);
     /// ```
     pub fn counts(&self) -> RefreshCounts {
         self.counters.read()
@@ -348,7 +350,7 @@ impl SessionService {
 /// A UUID of version 7 (RFC 9562 §5.7): new rows are neighbours in the index. Nothing goes by the time in it.
 fn fresh_id() -> Result<Uuid> {
     let mut random = [0; 10];
-    getrandom::fill(&mut random).map_err(|_| Error::NoRandomness)?;
+    getrandom::fill(&mut random).map_err(|_| Error::RandomnessUnavailable)?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or(0);
     Ok(uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid())

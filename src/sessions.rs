@@ -42,7 +42,7 @@ pub struct Session {
     /// The organisation that it acts for, or did last.
     pub active_org_id: Uuid,
     /// When it began (UTC): when the user was authenticated, if
-    /// [`NewSession::authenticated_at`](crate::NewSession::authenticated_at) said so, or else at its first token.
+    /// [`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at) said so, or else at its first token.
     pub started_at: DateTime<Utc>,
     /// When its newest token was made by a rotation (UTC); `None` while the first one is unused.
     pub last_rotated_at: Option<DateTime<Utc>>,
@@ -117,7 +117,7 @@ impl Session {
 /// use uuid::Uuid;
 ///
 /// let user_id = Uuid::from_u128(7);
-/// let audit = SessionQuery::of_user(user_id).with_ended().limit(100);
+/// let audit = SessionQuery::of_user(user_id).include_ended().limit(100);
 /// assert_ne!(audit, SessionQuery::of_user(user_id));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub struct SessionQuery {
     pub(crate) user_id: Uuid,
     pub(crate) started_before: Option<PgTimestamp>,
     pub(crate) id_before: Option<Uuid>,
-    pub(crate) with_ended: bool,
+    pub(crate) include_ended: bool,
     /// One more than a page has, to know whether it is the last.
     pub(crate) rows: i64,
 }
@@ -140,7 +140,7 @@ impl SessionQuery {
     /// # let _ = query;
     /// ```
     pub fn of_user(user_id: Uuid) -> Self {
-        Self { user_id, started_before: None, id_before: None, with_ended: false, rows: 51 }
+        Self { user_id, started_before: None, id_before: None, include_ended: false, rows: 51 }
     }
 
     /// Lists revoked and expired sessions too, as long as retention keeps a row of them: for an audit page.
@@ -154,15 +154,15 @@ impl SessionQuery {
     /// # let token = tokens.create(&new_token())?;
     /// use refresh_tokens::{RevokedReason, SessionQuery, SessionState};
     ///
-    /// tokens.because(RevokedReason::Administrator).revoke_session(token.session_id)?;
-    /// let page = tokens.list_sessions(&SessionQuery::of_user(token.user_id).with_ended())?;
+    /// tokens.with_reason(RevokedReason::Administrator).revoke_session(token.session_id)?;
+    /// let page = tokens.list_sessions(&SessionQuery::of_user(token.user_id).include_ended())?;
     /// let SessionState::Revoked { reason, .. } = page.sessions[0].state else { panic!() };
     /// assert_eq!(reason, Some(RevokedReason::Administrator));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     #[must_use = "it returns the changed value"]
-    pub fn with_ended(mut self) -> Self {
-        self.with_ended = true;
+    pub fn include_ended(mut self) -> Self {
+        self.include_ended = true;
         self
     }
 

@@ -20,7 +20,7 @@ use crate::token_hash::TokenHash;
 /// use uuid::Uuid;
 ///
 /// let hash = TokenHash::new("6cb75f652a9b52798eb6cf2201057c73")?;
-/// let successor = Successor::new(Uuid::new_v4(), hash, Utc::now() + Duration::days(30));
+/// let successor = Successor::expiring_at(Uuid::new_v4(), hash, Utc::now() + Duration::days(30));
 /// let in_another_org = successor.active_org_id(Uuid::new_v4());
 /// # let _ = in_another_org;
 /// # Ok::<(), refresh_tokens::InvalidInput>(())
@@ -43,16 +43,16 @@ impl Successor {
     ///
     /// ```
     /// # use refresh_tokens_support::doc::*;
-    /// let successor = refresh_tokens::Successor::new(uuid::Uuid::new_v4(), fresh_hash(), in_days(30));
+    /// let successor = refresh_tokens::Successor::expiring_at(uuid::Uuid::new_v4(), fresh_hash(), in_days(30));
     /// # let _ = successor;
     /// ```
-    pub fn new(id: Uuid, token_hash: TokenHash, expires_at: DateTime<Utc>) -> Self {
+    pub fn expiring_at(id: Uuid, token_hash: TokenHash, expires_at: DateTime<Utc>) -> Self {
         Self { id, token_hash, expiry: Expiry::At(expires_at), active_org_id: None }
     }
 
     /// A successor that is valid for so long from its birth on, by the database's clock.
     ///
-    /// As [`new`](Self::new), where the clock of this machine is not to be asked.
+    /// Like [`expiring_at`](Self::expiring_at), where the clock of this machine is not to be asked.
     ///
     /// # Example
     ///
@@ -64,13 +64,13 @@ impl Successor {
     /// use chrono::TimeDelta;
     /// use refresh_tokens::{Binding, Rotation, Successor};
     ///
-    /// let successor = Successor::lasting(uuid::Uuid::new_v4(), fresh_hash(), TimeDelta::days(30));
+    /// let successor = Successor::with_lifetime(uuid::Uuid::new_v4(), fresh_hash(), TimeDelta::days(30));
     /// let Rotation::Rotated(token) = tokens.rotate(&presented, &successor, Binding::ANY)? else { panic!() };
     /// let lifetime = token.expires_at - token.created_at;
     /// assert!((lifetime - TimeDelta::days(30)).abs() < TimeDelta::seconds(1));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn lasting(id: Uuid, token_hash: TokenHash, lifetime: TimeDelta) -> Self {
+    pub fn with_lifetime(id: Uuid, token_hash: TokenHash, lifetime: TimeDelta) -> Self {
         Self { id, token_hash, expiry: Expiry::After(lifetime), active_org_id: None }
     }
 

@@ -29,7 +29,7 @@ where
     E: From<Error>,
 {
     in_default_isolation(conn, |conn, _| {
-        let value = work(&mut TokenTransaction { tokens: RefreshTokenRepository::with_reason(conn, reason) })?;
+        let value = work(&mut TokenTransaction { tokens: RefreshTokenRepository::revoking_for(conn, reason) })?;
         // COMMIT of a transaction that a swallowed error has aborted is a ROLLBACK that reports success.
         diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>("true")).execute(conn).map_err(aborted_or)?;
         Ok(value)

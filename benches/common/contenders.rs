@@ -24,7 +24,7 @@ impl Next {
 }
 
 pub(crate) fn ours(conn: &mut PgConnection, presented: &TokenHash, next: &Next) -> Result<bool, String> {
-    let successor = Successor::new(next.id, next.hash.clone(), next.expires_at);
+    let successor = Successor::expiring_at(next.id, next.hash.clone(), next.expires_at);
     RefreshTokenRepository::new(conn)
         .rotate(presented, &successor, Binding::ANY)
         .map(|outcome| matches!(outcome, Rotation::Rotated(_)))

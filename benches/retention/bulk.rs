@@ -36,7 +36,7 @@ fn measured(conn: &mut PgConnection, work: impl FnOnce(&mut PgConnection)) -> (f
 pub(crate) fn compare(scale: &Scale, table: &Table, report: &mut Report) {
     report.head(&["a million rows", "seconds", "MB of WAL"]);
     let mut conn = table.database.connect();
-    RefreshTokenRepository::new(&mut conn).prepare_archive(0).expect("the role owns the archive");
+    RefreshTokenRepository::new(&mut conn).create_archive_partitions(0).expect("the role owns the archive");
     let rows = scale.due_rows() / 5;
     let budget = CleanupBudget::default().max_rows(rows);
     let per_million = 1e6 / rows as f64;

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use indicatif::{ProgressBar, ProgressStyle};
-use refresh_tokens::{Binding, RefreshTokenRepository, Rotation, Successor, TokenHash, build_indexes, verify};
+use refresh_tokens::{Binding, RefreshTokenRepository, Rotation, Successor, TokenHash, build_indexes, verify_schema};
 use refresh_tokens_support::doc::{fresh_hash, in_days};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
@@ -102,7 +102,7 @@ impl Table {
 /// Rotates a live token, and puts its successor in its place.
 pub(crate) fn rotate(conn: &mut PgConnection, live: &mut TokenHash) {
     let hash = fresh_hash();
-    let successor = Successor::new(Uuid::new_v4(), hash.clone(), in_days(30));
+    let successor = Successor::expiring_at(Uuid::new_v4(), hash.clone(), in_days(30));
     let rotation = RefreshTokenRepository::new(conn).rotate(live, &successor, Binding::ANY);
     assert!(matches!(rotation, Ok(Rotation::Rotated(_))), "{rotation:?}");
     *live = hash;
@@ -127,7 +127,7 @@ fn make_indexes(conn: &mut PgConnection) {
     )
     .expect("no two rows are alike");
     build_indexes(conn).expect("the table is ours");
-    verify(conn).expect("all is as it was");
+    verify_schema(conn).expect("all is as it was");
 }
 
 /// On two connections, so that both processors have something to do.

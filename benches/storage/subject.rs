@@ -173,7 +173,8 @@ pub(crate) fn ratio(part: i64, whole: i64) -> f64 {
 }
 
 fn rotate_all(conn: &mut PgConnection, tokens: &[TokenHash], ids: Ids) -> (Duration, Vec<TokenHash>) {
-    let successors: Vec<_> = tokens.iter().map(|_| Successor::new(fresh_id(ids), fresh_hash(), in_days(30))).collect();
+    let successors: Vec<_> =
+        tokens.iter().map(|_| Successor::expiring_at(fresh_id(ids), fresh_hash(), in_days(30))).collect();
     let mut repository = RefreshTokenRepository::new(conn);
     let began = Instant::now();
     let made = tokens

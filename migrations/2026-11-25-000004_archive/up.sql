@@ -1,5 +1,5 @@
 -- Where clean-up moves tokens by a policy that says so. A partition is what was archived in one month, so that old months
--- are dropped whole; prepare_archive makes them ahead. Nothing that a verb decides by is read from here.
+-- are dropped whole; create_archive_partitions makes them ahead. Nothing that a verb decides by is read from here.
 CREATE TABLE refresh_tokens_archive (
     id                 uuid        NOT NULL,
     user_id            uuid        NOT NULL,

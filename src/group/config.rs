@@ -78,7 +78,7 @@ impl GroupConfig {
     }
 
     /// How long a caller waits until its request is on its way, before [`Error::Busy`](crate::Error::Busy) with
-    /// [`Wait::Turn`](crate::Wait::Turn).
+    /// [`Wait::Queue`](crate::Wait::Queue).
     ///
     /// Defaults to 5 seconds. Once on its way, the timeouts of the store's connections bound it
     /// ([`StoreConfig`](crate::StoreConfig)).

@@ -90,7 +90,7 @@ impl Queue {
     pub(super) fn enter(self: &Arc<Self>, request: RotationRequest) -> Result<Entry> {
         let mut state = self.state();
         if state.is_shut {
-            return Err(Error::ShutDown);
+            return Err(Error::GroupShutDown);
         }
         // Who waits with others does so because no connection is free: so they do not stand behind anybody here.
         if state.leads < self.config.connections {

@@ -41,7 +41,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn request() -> RotationRequest {
     let hash = || TokenHash::new("hash").expect("it is one");
-    RotationRequest::new(hash(), Successor::new(Uuid::from_u128(1), hash(), MAX_EXPIRY))
+    RotationRequest::new(hash(), Successor::expiring_at(Uuid::from_u128(1), hash(), MAX_EXPIRY))
 }
 
 /// Every caller is in one of the two, or has been told its outcome.

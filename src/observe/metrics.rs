@@ -8,7 +8,7 @@ use crate::group::GroupRotator;
 use crate::janitor::Janitor;
 use crate::observe::outcome::{Figures, Seen};
 use crate::pool::RefreshTokenStore;
-use crate::receipt::Receipt;
+use crate::receipt::RevocationReport;
 use crate::retention::{CleanupReport, RetentionBacklog};
 
 const CALLS: &str = "refresh_tokens_calls_total";
@@ -136,7 +136,7 @@ pub fn record_group(group: &GroupRotator, name: &'static str) {
 pub fn record_janitor(janitor: &Janitor) {
     let statistics = janitor.statistics();
     gauge!(JANITOR_ALIVE).set(u8::from(janitor.is_alive()));
-    gauge!(JANITOR_WORKING).set(u8::from(statistics.is_at_work));
+    gauge!(JANITOR_WORKING).set(u8::from(statistics.is_running));
     gauge!(JANITOR_IDLE_SECONDS).set(statistics.since_last_run.unwrap_or_default());
 }
 
@@ -147,14 +147,14 @@ pub(super) fn time(verb: &'static str, took: Duration) {
 pub(super) fn count(verb: &'static str, seen: &Seen<'_>) {
     counter!(CALLS, "verb" => verb, "outcome" => seen.outcome, "class" => seen.class.as_str()).increment(1);
     match seen.figures {
-        Some(Figures::Receipt(receipt)) => revoked(verb, receipt),
+        Some(Figures::RevocationReport(receipt)) => revoked(verb, receipt),
         Some(Figures::Cleanup(report)) => cleaned(verb, report),
         Some(Figures::Backlog(backlog)) => due(backlog),
         None => {}
     }
 }
 
-fn revoked(verb: &'static str, receipt: Receipt) {
+fn revoked(verb: &'static str, receipt: RevocationReport) {
     let whole = |count| u64::try_from(count).unwrap_or(u64::MAX);
     counter!(REVOKED_TOKENS, "verb" => verb).increment(whole(receipt.tokens));
     counter!(ENDED_SESSIONS, "verb" => verb).increment(whole(receipt.sessions));

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Wait};
 use crate::models::RefreshToken;
 use crate::observe::Ids;
 use crate::outcome::{Refusal, Rotation};
-use crate::receipt::{Receipt, TokenRevocation};
+use crate::receipt::{RevocationReport, TokenRevocation};
 use crate::redemption::{BreachResponse, Redemption};
 use crate::retention::{ArchivePartition, CleanupEnd, CleanupReport, RetentionBacklog};
 use crate::reuse::ReuseKind;
@@ -44,7 +44,7 @@ impl Class {
 /// How much there was of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Figures<'a> {
-    Receipt(Receipt),
+    RevocationReport(RevocationReport),
     Cleanup(&'a CleanupReport),
     Backlog(&'a RetentionBacklog),
 }
@@ -52,7 +52,7 @@ pub(super) enum Figures<'a> {
 impl fmt::Display for Figures<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Receipt(receipt) => receipt.fmt(f),
+            Self::RevocationReport(receipt) => receipt.fmt(f),
             Self::Cleanup(report) => report.fmt(f),
             Self::Backlog(backlog) => {
                 let (tokens, seconds) = (backlog.expired_counted, backlog.behind.num_seconds());
@@ -101,7 +101,7 @@ impl<'a> Seen<'a> {
 
     pub(super) fn of_error(error: &'a Error) -> Self {
         let class = match error {
-            Error::RevokedSinceLogin | Error::TooManySessions { .. } | Error::ShutDown => Class::Refused,
+            Error::RevokedSinceLogin | Error::TooManySessions { .. } | Error::GroupShutDown => Class::Refused,
             error if error.is_transient() => Class::Transient,
             _ => Class::Failed,
         };
@@ -123,8 +123,8 @@ impl<'a> Seen<'a> {
     fn of_reuse(token: &RefreshToken, kind: ReuseKind, response: &BreachResponse) -> Self {
         let seen = Self::new(kind.as_str(), Class::Alarm).about(token);
         match response {
-            BreachResponse::Given(receipt) => seen.with(Figures::Receipt(*receipt)),
-            BreachResponse::GivenBefore | BreachResponse::ReportedOnly => seen,
+            BreachResponse::Revoked(receipt) => seen.with(Figures::RevocationReport(*receipt)),
+            BreachResponse::AlreadyHandled | BreachResponse::ReportedOnly => seen,
         }
     }
 }
@@ -139,14 +139,14 @@ fn name_of(error: &Error) -> &'static str {
         Error::TooManySessions { .. } => "too_many_sessions",
         Error::Busy(Wait::Lock) => "busy_lock",
         Error::Busy(Wait::Statement) => "busy_statement",
-        Error::Busy(Wait::Births) => "busy_births",
-        Error::Busy(Wait::Turn) => "busy_turn",
+        Error::Busy(Wait::NewTokens) => "busy_new_tokens",
+        Error::Busy(Wait::Queue) => "busy_queue",
         Error::Conflict => "conflict",
         Error::PoolExhausted { .. } => "pool_exhausted",
         Error::QueueFull { .. } => "queue_full",
-        Error::ShutDown => "shut_down",
+        Error::GroupShutDown => "group_shut_down",
         #[cfg(feature = "secrets")]
-        Error::NoRandomness => "no_randomness",
+        Error::RandomnessUnavailable => "randomness_unavailable",
         Error::Unreachable { .. } => "unreachable",
         Error::ConnectionLost => "connection_lost",
         Error::CommitUnknown { .. } => "commit_unknown",
@@ -154,14 +154,14 @@ fn name_of(error: &Error) -> &'static str {
         Error::DiskFull { .. } => "disk_full",
         Error::PermissionDenied { .. } => "permission_denied",
         Error::TransactionPooler => "transaction_pooler",
-        Error::UnboundedWaits(_) => "unbounded_waits",
+        Error::MissingTimeouts(_) => "missing_timeouts",
         Error::LockedTokenSpent => "locked_token_spent",
         Error::IsolationTooHigh => "isolation_too_high",
         Error::Aborted => "aborted",
         Error::SchemaMissing => "schema_missing",
         Error::SchemaMismatch(_) => "schema_mismatch",
         Error::ArchiveNotPrepared => "archive_not_prepared",
-        Error::NoThread { .. } => "no_thread",
+        Error::ThreadSpawn { .. } => "thread_spawn",
         Error::Migration { .. } => "migration",
         Error::UnreadableRow => "unreadable_row",
         Error::Database { .. } => "database",
@@ -238,15 +238,15 @@ impl Outcome for Refresh {
             Self::Rotated(issued) | Self::Repeated(issued) => Seen::done(self.as_str()).about(&issued.token),
             Self::Reused { token, kind, response } => Seen::of_reuse(token, *kind, response),
             Self::Refused(refusal) => Seen::of_refusal(refusal),
-            Self::Unrecognised(_) => Seen::refused(self.as_str()),
+            Self::Unrecognized(_) => Seen::refused(self.as_str()),
         });
     }
 }
 
-impl Outcome for Receipt {
+impl Outcome for RevocationReport {
     fn each(&self, _: &'static str, tell: &mut dyn FnMut(&Seen<'_>)) {
         let seen = if self.tokens > 0 { Seen::done("revoked") } else { Seen::unchanged("nothing") };
-        tell(&seen.with(Figures::Receipt(*self)));
+        tell(&seen.with(Figures::RevocationReport(*self)));
     }
 }
 
@@ -255,10 +255,10 @@ impl Outcome for TokenRevocation {
         let (seen, session, sessions) = match *self {
             Self::Unchanged => return tell(&Seen::unchanged("unchanged")),
             Self::SessionEnded { session_id } => (Seen::done("session_ended"), session_id, 1),
-            Self::SessionGoesOn { session_id } => (Seen::done("session_goes_on"), session_id, 0),
+            Self::SessionContinues { session_id } => (Seen::done("session_continues"), session_id, 0),
         };
-        let receipt = Receipt { tokens: 1, sessions, live: sessions };
-        tell(&Seen { ids: Ids::session(session), ..seen }.with(Figures::Receipt(receipt)));
+        let receipt = RevocationReport { tokens: 1, sessions, live: sessions };
+        tell(&Seen { ids: Ids::session(session), ..seen }.with(Figures::RevocationReport(receipt)));
     }
 }
 
@@ -338,14 +338,14 @@ mod tests {
             Error::TooManySessions { max: 1 },
             Error::Busy(Wait::Lock),
             Error::Busy(Wait::Statement),
-            Error::Busy(Wait::Births),
-            Error::Busy(Wait::Turn),
+            Error::Busy(Wait::NewTokens),
+            Error::Busy(Wait::Queue),
             Error::Conflict,
             Error::PoolExhausted { waited: Duration::ZERO },
             Error::QueueFull { max: 1 },
-            Error::ShutDown,
+            Error::GroupShutDown,
             #[cfg(feature = "secrets")]
-            Error::NoRandomness,
+            Error::RandomnessUnavailable,
             Error::Unreachable { message: message() },
             Error::ConnectionLost,
             Error::CommitUnknown { message: message() },
@@ -353,7 +353,7 @@ mod tests {
             Error::DiskFull { message: message() },
             Error::PermissionDenied { message: message() },
             Error::TransactionPooler,
-            Error::UnboundedWaits(Vec::new()),
+            Error::MissingTimeouts(Vec::new()),
             Error::LockedTokenSpent,
             Error::IsolationTooHigh,
             Error::Aborted,

@@ -153,7 +153,7 @@ impl StoreConfig {
     /// Whether the database URL leads to a pooler in transaction mode, such as PgBouncer's.
     ///
     /// Defaults to false, and then [`connect`](crate::RefreshTokenStore::connect) refuses such a URL where it notices it
-    /// ([`check_pooler`](crate::check_pooler)). With true, the connections use no prepared statement by name and `SET`
+    /// ([`verify_pooler`](crate::verify_pooler)). With true, the connections use no prepared statement by name and `SET`
     /// nothing, as either would reach other clients of the pooler. The timeouts are then the server's:
     /// `connect` checks that the role or database has a `lock_timeout` and a `statement_timeout` that are no longer than
     /// this configuration's, and says what to type where it has not. The wait for a server connection is the
@@ -169,7 +169,7 @@ impl StoreConfig {
     /// use refresh_tokens::{Error, RefreshTokenStore, StoreConfig};
     ///
     /// let config = StoreConfig::default().transaction_pooler(true);
-    /// let Err(Error::UnboundedWaits(missing)) = RefreshTokenStore::connect(database_url, &config) else { panic!() };
+    /// let Err(Error::MissingTimeouts(missing)) = RefreshTokenStore::connect(database_url, &config) else { panic!() };
     /// assert_eq!(missing[0], "ALTER ROLE postgres SET lock_timeout = '2000ms'");
     /// ```
     #[must_use = "it returns the changed value"]

@@ -12,7 +12,7 @@ use crate::login::NewRefreshToken;
 use crate::models::RefreshToken;
 use crate::outcome::Rotation;
 use crate::pool::RefreshTokenStore;
-use crate::receipt::{Receipt, TokenRevocation};
+use crate::receipt::{RevocationReport, TokenRevocation};
 use crate::redemption::{OnReuse, Redemption};
 use crate::retention::{ArchivePartition, CleanupBudget, CleanupReport, RetentionBacklog, RetentionPolicy};
 use crate::sessions::{SessionPage, SessionQuery};
@@ -62,27 +62,27 @@ pooled_verbs! {
         "let outcome = store.rotate(&token.token_hash, &successor(), refresh_tokens::Binding::ANY)?;\nassert!(matches!(outcome, refresh_tokens::Rotation::Rotated(_)));";
     redeem(presented: &TokenHash, successor: &Successor, binding: Binding, on_reuse: OnReuse) -> Redemption,
         "# use refresh_tokens::{Binding, OnReuse, Redemption};\nlet outcome = store.redeem(&token.token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession)?;\nassert!(matches!(outcome, Redemption::Rotated { .. }));";
-    revoke_token_chain(token_id: Uuid) -> Receipt,
+    revoke_token_chain(token_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_token_chain(token.id)?.tokens, 1);";
-    revoke_session(session_id: Uuid) -> Receipt,
+    revoke_session(session_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_session(token.session_id)?.sessions, 1);";
-    revoke_session_by_hash(presented: &TokenHash) -> Receipt,
+    revoke_session_by_hash(presented: &TokenHash) -> RevocationReport,
         "assert_eq!(store.revoke_session_by_hash(&token.token_hash)?.sessions, 1);";
-    end_session(session_id: Uuid) -> Receipt,
+    end_session(session_id: Uuid) -> RevocationReport,
         "assert_eq!(store.end_session(token.session_id)?.tokens, 1);";
-    end_session_by_hash(presented: &TokenHash) -> Receipt,
+    end_session_by_hash(presented: &TokenHash) -> RevocationReport,
         "assert_eq!(store.end_session_by_hash(&token.token_hash)?.tokens, 1);";
     revoke(token_id: Uuid) -> TokenRevocation,
         "assert!(store.revoke(token.id)?.is_revoked());";
     revoke_by_hash(hash: &TokenHash) -> TokenRevocation,
         "assert!(store.revoke_by_hash(&token.token_hash)?.is_revoked());";
-    revoke_all_for_user(user_id: Uuid) -> Receipt,
+    revoke_all_for_user(user_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_all_for_user(token.user_id)?.live, 1);";
-    revoke_all_for_user_except(user_id: Uuid, keep_token_id: Uuid) -> Receipt,
+    revoke_all_for_user_except(user_id: Uuid, keep_token_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_all_for_user_except(token.user_id, token.id)?.tokens, 0);";
-    revoke_all_for_user_except_session(user_id: Uuid, session_id: Uuid) -> Receipt,
+    revoke_all_for_user_except_session(user_id: Uuid, session_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_all_for_user_except_session(token.user_id, token.session_id)?.tokens, 0);";
-    revoke_all_for_user_in_org(user_id: Uuid, org_id: Uuid) -> Receipt,
+    revoke_all_for_user_in_org(user_id: Uuid, org_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_all_for_user_in_org(token.user_id, token.active_org_id)?.live, 1);";
     get_active_tokens_for_user(user_id: Uuid) -> Vec<RefreshToken>,
         "assert_eq!(store.get_active_tokens_for_user(token.user_id)?.len(), 1);";
@@ -92,8 +92,8 @@ pooled_verbs! {
         "# use refresh_tokens::{CleanupBudget, RetentionPolicy};\nlet report = store.preview_cleanup(&RetentionPolicy::default(), &CleanupBudget::default())?;\nassert_eq!(report.tokens(), 0);";
     retention_backlog(policy: &RetentionPolicy) -> RetentionBacklog,
         "assert_eq!(store.retention_backlog(&refresh_tokens::RetentionPolicy::default())?.expired_counted, 0);";
-    prepare_archive(months_ahead: u32) -> Vec<String>,
-        "assert_eq!(store.prepare_archive(0)?.len(), 1);";
+    create_archive_partitions(months_ahead: u32) -> Vec<String>,
+        "assert_eq!(store.create_archive_partitions(0)?.len(), 1);";
     archive_partitions() -> Vec<ArchivePartition>,
         "assert!(store.archive_partitions()?.is_empty());";
     now() -> DateTime<Utc>,
@@ -137,9 +137,9 @@ impl RefreshTokenStore {
 // step again by themselves.
 pooled_verbs! {
     with_as:
-    revoke_all_for_org(org_id: Uuid) -> Receipt,
+    revoke_all_for_org(org_id: Uuid) -> RevocationReport,
         "assert_eq!(store.revoke_all_for_org(token.active_org_id)?.live, 1);";
-    revoke_all_for_everyone() -> Receipt,
+    revoke_all_for_everyone() -> RevocationReport,
         "assert_eq!(store.revoke_all_for_everyone()?.live, 1);";
     cleanup_expired(older_than_days: i32) -> usize,
         "assert_eq!(store.cleanup_expired(30)?, 0);";

@@ -49,7 +49,7 @@ impl RefreshTokenRepository<'_> {
     /// # let (new_id, new_hash, expires_at) = (uuid::Uuid::new_v4(), fresh_hash(), in_days(30));
     /// use refresh_tokens::{Binding, Refusal, Rotation, Successor};
     ///
-    /// match tokens.rotate(&presented, &Successor::new(new_id, new_hash, expires_at), Binding::user(user_id))? {
+    /// match tokens.rotate(&presented, &Successor::expiring_at(new_id, new_hash, expires_at), Binding::user(user_id))? {
     ///     Rotation::Rotated(token) | Rotation::Repeated(token) => println!("the session lives until {}", token.expires_at),
     ///     Rotation::Refused(Refusal::Reused(stale)) => println!("reuse in session {}", stale.session_id),
     ///     Rotation::Refused(_) => println!("invalid_grant"),
@@ -134,11 +134,11 @@ impl RefreshTokenRepository<'_> {
     /// No caller can forget the response, or roll it back by an `Err`. Detection changes nothing and gives its locks back;
     /// the response is one transaction, and should it fail, the next presentation of the token has it. It is given
     /// once for each spent token ([`reused_at`](crate::RefreshToken::reused_at)): replays of a dead token are answered
-    /// with [`BreachResponse::GivenBefore`](crate::BreachResponse::GivenBefore) and cost two look-ups, however long the
+    /// with [`BreachResponse::AlreadyHandled`](crate::BreachResponse::AlreadyHandled) and cost two look-ups, however long the
     /// session's history, and cannot be used to log a user out for ever. RFC 9700 §4.14.2.
     ///
     /// Inside a transaction of yours it is a part of that: the outcome says
-    /// [`Durability::UntilYourCommit`](crate::Durability::UntilYourCommit), and a rollback undoes the response, too. So
+    /// [`Durability::PendingYourCommit`](crate::Durability::PendingYourCommit), and a rollback undoes the response, too. So
     /// hand out nothing before your COMMIT, and return `Ok` from the closure where it reports reuse.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl RefreshTokenRepository<'_> {
     /// assert!(matches!(thief, Redemption::Rotated { .. }));
     ///
     /// let owner = tokens.redeem(&presented, &successor(), Binding::user(user_id), OnReuse::RevokeSession)?;
-    /// let Redemption::Reused { response: BreachResponse::Given(receipt), .. } = owner else { panic!() };
+    /// let Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } = owner else { panic!() };
     /// assert_eq!(receipt.live, 1, "the thief's token is dead");
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```

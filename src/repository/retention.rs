@@ -58,7 +58,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// Inside a transaction of yours, nothing of that can be had: all batches are part of it, pauses are left out, rows
     /// stay locked until your COMMIT, and the report says
-    /// [`Durability::UntilYourCommit`](crate::Durability::UntilYourCommit).
+    /// [`Durability::PendingYourCommit`](crate::Durability::PendingYourCommit).
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl RefreshTokenRepository<'_> {
     /// use chrono::TimeDelta;
     /// use refresh_tokens::{CleanupBudget, RetentionPolicy};
     ///
-    /// let policy = RetentionPolicy::default().rotated_for(TimeDelta::days(7));
+    /// let policy = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(7));
     /// let budget = CleanupBudget::gentle().max_time(Duration::from_secs(60));
     /// let report = tokens.cleanup(&policy, &budget)?;
     /// println!("{report}");
@@ -150,7 +150,7 @@ impl RefreshTokenRepository<'_> {
     /// use refresh_tokens::{CleanupBudget, RetentionPolicy};
     ///
     /// for days in [7, 14, 30] {
-    ///     let policy = RetentionPolicy::default().rotated_for(TimeDelta::days(days));
+    ///     let policy = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(days));
     ///     let report = tokens.preview_cleanup(&policy, &CleanupBudget::default())?;
     ///     println!("kept for {days} days: {report}");
     /// }
@@ -206,12 +206,12 @@ impl RefreshTokenRepository<'_> {
     /// # use refresh_tokens_support::doc::*;
     /// # let mut conn = connection();
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-    /// assert_eq!(tokens.prepare_archive(2)?.len(), 3); // this month and the next two
-    /// assert!(tokens.prepare_archive(2)?.is_empty());
+    /// assert_eq!(tokens.create_archive_partitions(2)?.len(), 3); // this month and the next two
+    /// assert!(tokens.create_archive_partitions(2)?.is_empty());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn prepare_archive(&mut self, months_ahead: u32) -> Result<Vec<String>> {
-        observed("prepare_archive", Ids::NONE, || retention::prepare(self.conn, months_ahead))
+    pub fn create_archive_partitions(&mut self, months_ahead: u32) -> Result<Vec<String>> {
+        observed("create_archive_partitions", Ids::NONE, || retention::prepare(self.conn, months_ahead))
     }
 
     /// The archive's partitions, oldest first.

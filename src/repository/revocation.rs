@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::input::not_nil;
 use crate::observe::{Ids, observed};
-use crate::receipt::{Receipt, TokenRevocation};
+use crate::receipt::{RevocationReport, TokenRevocation};
 use crate::repository::RefreshTokenRepository;
 use crate::revocation::{OfUser, one, revoke_chain, revoke_user, wide};
 use crate::revoked_reason::RevokedReason;
@@ -44,7 +44,7 @@ impl RefreshTokenRepository<'_> {
     /// assert_eq!(tokens.revoke_token_chain(first.id)?.tokens, 0);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_token_chain(&mut self, token_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_token_chain(&mut self, token_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_token_chain", Ids::token(token_id), || {
             not_nil("token_id", token_id)?;
             revoke_chain(self.conn, token_id, self.reason_or(RevokedReason::ChainRevoked))
@@ -54,7 +54,7 @@ impl RefreshTokenRepository<'_> {
     /// Revokes one token by its id.
     ///
     /// This ends the row. Of a token that has been rotated, or is just being rotated, the successor lives on, and the
-    /// answer says so: [`TokenRevocation::SessionGoesOn`]. To log out, use
+    /// answer says so: [`TokenRevocation::SessionContinues`]. To log out, use
     /// [`revoke_session_by_hash`](Self::revoke_session_by_hash).
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// Whatever runs beside it, once it is committed no token that the user had, and none that was being born
     /// from one, is valid again. From then on [`create`](Self::create) refuses logins that were authenticated before
-    /// this call, if it is told when ([`NewSession::authenticated_at`](crate::NewSession::authenticated_at)).
+    /// this call, if it is told when ([`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at)).
     ///
     /// In one transaction with a password change, make it the last call before COMMIT: the instant of the call is what
     /// counts, and the old password is good until COMMIT.
@@ -144,11 +144,11 @@ impl RefreshTokenRepository<'_> {
     /// # let user_id = tokens.create(&new_token())?.user_id;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = tokens.because(RevokedReason::PasswordChanged).revoke_all_for_user(user_id)?;
+    /// let receipt = tokens.with_reason(RevokedReason::PasswordChanged).revoke_all_for_user(user_id)?;
     /// assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_user(&mut self, user_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_all_for_user(&mut self, user_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_user", Ids::user(user_id), || {
             not_nil("user_id", user_id)?;
             revoke_user(self.conn, user_id, OfUser::All, self.reason_or(RevokedReason::UserRevoked))
@@ -183,7 +183,7 @@ impl RefreshTokenRepository<'_> {
     /// # let _ = there;
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_user_except(&mut self, user_id: Uuid, keep_token_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_all_for_user_except(&mut self, user_id: Uuid, keep_token_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_user_except", Ids::user(user_id).and(Ids::token(keep_token_id)), || {
             not_nil("user_id", user_id)?;
             not_nil("keep_token_id", keep_token_id)?;
@@ -218,7 +218,7 @@ impl RefreshTokenRepository<'_> {
     /// assert_eq!(tokens.get_active_tokens_for_user(here.user_id)?, [here]);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_user_except_session(&mut self, user_id: Uuid, session_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_all_for_user_except_session(&mut self, user_id: Uuid, session_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_user_except_session", Ids::user(user_id).and(Ids::session(session_id)), || {
             not_nil("user_id", user_id)?;
             not_nil("session_id", session_id)?;
@@ -253,7 +253,7 @@ impl RefreshTokenRepository<'_> {
     /// assert_eq!(receipt.live, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_user_in_org(&mut self, user_id: Uuid, org_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_all_for_user_in_org(&mut self, user_id: Uuid, org_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_user_in_org", Ids::user(user_id).and(Ids::org(org_id)), || {
             not_nil("user_id", user_id)?;
             not_nil("org_id", org_id)?;
@@ -296,7 +296,7 @@ impl RefreshTokenRepository<'_> {
     /// assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_org(&mut self, org_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_all_for_org(&mut self, org_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_org", Ids::org(org_id), || {
             not_nil("org_id", org_id)?;
             wide::revoke(self.conn, Some(org_id), self.reason_or(RevokedReason::OrgRevoked))
@@ -325,11 +325,11 @@ impl RefreshTokenRepository<'_> {
     /// # tokens.create(&new_token())?;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = tokens.because(RevokedReason::AccountCompromised).revoke_all_for_everyone()?;
+    /// let receipt = tokens.with_reason(RevokedReason::AccountCompromised).revoke_all_for_everyone()?;
     /// assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_all_for_everyone(&mut self) -> Result<Receipt> {
+    pub fn revoke_all_for_everyone(&mut self) -> Result<RevocationReport> {
         observed("revoke_all_for_everyone", Ids::NONE, || {
             wide::revoke(self.conn, None, self.reason_or(RevokedReason::EveryoneRevoked))
         })

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::input::not_nil;
 use crate::observe::{Ids, observed};
-use crate::receipt::Receipt;
+use crate::receipt::RevocationReport;
 use crate::repository::RefreshTokenRepository;
 use crate::revocation::{end_session, revoke_session, revoke_session_by_hash};
 use crate::revoked_reason::RevokedReason;
@@ -37,7 +37,7 @@ impl RefreshTokenRepository<'_> {
     /// # assert_eq!(receipt.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_session(&mut self, session_id: Uuid) -> Result<Receipt> {
+    pub fn revoke_session(&mut self, session_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_session", Ids::session(session_id), || {
             not_nil("session_id", session_id)?;
             revoke_session(self.conn, session_id, self.reason_or(RevokedReason::SessionRevoked))
@@ -67,10 +67,10 @@ impl RefreshTokenRepository<'_> {
     /// # let presented = tokens.create(&new_token())?.token_hash;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// tokens.because(RevokedReason::LoggedOut).revoke_session_by_hash(&presented)?;
+    /// tokens.with_reason(RevokedReason::LoggedOut).revoke_session_by_hash(&presented)?;
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
+    pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<RevocationReport> {
         observed("revoke_session_by_hash", Ids::NONE, || {
             revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
         })
@@ -81,7 +81,7 @@ impl RefreshTokenRepository<'_> {
     ///
     /// The same promise: once it is committed, no token of the session is valid again. Rows of tokens that were rotated before are not
     /// touched: their `revoked_at` stays empty, and who presents one is still told [`Refusal::Reused`](crate::Refusal::Reused).
-    /// [`list_sessions`](Self::list_sessions) shows the session as revoked. So the [`Receipt`] has one token, or none where the session had
+    /// [`list_sessions`](Self::list_sessions) shows the session as revoked. So the [`RevocationReport`] has one token, or none where the session had
     /// ended before, or is unknown.
     ///
     /// Choose it where sessions live long: a session of a year that is rotated every quarter of an hour has 35,000 rows.
@@ -108,7 +108,7 @@ impl RefreshTokenRepository<'_> {
     /// assert_eq!((receipt.tokens, receipt.sessions), (1, 1));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn end_session(&mut self, session_id: Uuid) -> Result<Receipt> {
+    pub fn end_session(&mut self, session_id: Uuid) -> Result<RevocationReport> {
         observed("end_session", Ids::session(session_id), || {
             not_nil("session_id", session_id)?;
             end_session(self.conn, Some(session_id), None, self.reason_or(RevokedReason::SessionRevoked))
@@ -137,10 +137,10 @@ impl RefreshTokenRepository<'_> {
     /// # let presented = tokens.create(&new_token())?.token_hash;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// tokens.because(RevokedReason::LoggedOut).end_session_by_hash(&presented)?;
+    /// tokens.with_reason(RevokedReason::LoggedOut).end_session_by_hash(&presented)?;
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn end_session_by_hash(&mut self, presented: &TokenHash) -> Result<Receipt> {
+    pub fn end_session_by_hash(&mut self, presented: &TokenHash) -> Result<RevocationReport> {
         observed("end_session_by_hash", Ids::NONE, || {
             end_session(self.conn, None, Some(presented), self.reason_or(RevokedReason::SessionRevoked))
         })

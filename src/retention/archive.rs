@@ -21,7 +21,7 @@ use crate::rotation::now;
 /// # use refresh_tokens_support::doc::*;
 /// # let mut conn = connection();
 /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-/// tokens.prepare_archive(0)?;
+/// tokens.create_archive_partitions(0)?;
 /// let months = tokens.archive_partitions()?;
 /// assert!(months[0].begins_at < months[0].ends_at);
 /// # Ok::<(), refresh_tokens::Error>(())

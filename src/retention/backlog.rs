@@ -35,10 +35,10 @@ pub struct RetentionBacklog {
     /// The same by the planner's statistics, which ANALYZE takes: right to a few percent of the table.
     pub expired_estimate: u64,
     /// Rotated tokens that are due before their expiry, by the same statistics; 0 without
-    /// [`rotated_for`](RetentionPolicy::rotated_for).
+    /// [`keep_rotated_for`](RetentionPolicy::keep_rotated_for).
     pub rotated_estimate: u64,
     /// Revoked tokens that are due before their expiry, by the same statistics; 0 without
-    /// [`revoked_for`](RetentionPolicy::revoked_for).
+    /// [`keep_revoked_for`](RetentionPolicy::keep_revoked_for).
     pub revoked_estimate: u64,
     /// For how long the token has been due that expired first; zero where none is.
     pub behind: TimeDelta,

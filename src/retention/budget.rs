@@ -141,11 +141,11 @@ impl CleanupBudget {
     /// let policy = RetentionPolicy::default();
     /// let mut budget = CleanupBudget::default().max_rows(10_000);
     /// while let Some(place) = tokens.cleanup(&policy, &budget)?.next {
-    ///     budget = budget.after(place); // after whatever else there is to do
+    ///     budget = budget.resume_from(place); // after whatever else there is to do
     /// }
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn after(mut self, place: CleanupCursor) -> Self {
+    pub fn resume_from(mut self, place: CleanupCursor) -> Self {
         self.after = Some(place);
         self
     }

@@ -11,9 +11,9 @@ use crate::input::{InvalidInput, days_in_range, lifetime_in_range, retention_in_
 ///
 /// | a row | goes | until then, presenting it is | and afterwards |
 /// |---|---|---|---|
-/// | that expired | [`expired_for`](Self::expired_for) after its expiry | [`Refusal::Expired`](crate::Refusal::Expired), or what it was before | [`Refusal::NotFound`](crate::Refusal::NotFound) |
-/// | that was rotated | [`rotated_for`](Self::rotated_for) after that, or when it has expired long enough | reuse: noticed, answered by the breach response | `NotFound`: a thief with it gets nothing, and nobody is told |
-/// | that was revoked unrotated: the last of its session | [`revoked_for`](Self::revoked_for) after that, or when it has expired long enough | [`Refusal::Revoked`](crate::Refusal::Revoked); an ended session with its reason in [`list_sessions`](crate::RefreshTokenRepository::list_sessions) | `NotFound`; the session is listed by what is left of it, or not at all |
+/// | that expired | [`keep_expired_for`](Self::keep_expired_for) after its expiry | [`Refusal::Expired`](crate::Refusal::Expired), or what it was before | [`Refusal::NotFound`](crate::Refusal::NotFound) |
+/// | that was rotated | [`keep_rotated_for`](Self::keep_rotated_for) after that, or when it has expired long enough | reuse: noticed, answered by the breach response | `NotFound`: a thief with it gets nothing, and nobody is told |
+/// | that was revoked unrotated: the last of its session | [`keep_revoked_for`](Self::keep_revoked_for) after that, or when it has expired long enough | [`Refusal::Revoked`](crate::Refusal::Revoked); an ended session with its reason in [`list_sessions`](crate::RefreshTokenRepository::list_sessions) | `NotFound`; the session is listed by what is left of it, or not at all |
 /// | that is live | never | | |
 ///
 /// Nothing that goes makes a token valid again, and what is left of a session stays revocable to its end. What is lost
@@ -27,7 +27,7 @@ use crate::input::{InvalidInput, days_in_range, lifetime_in_range, retention_in_
 /// use refresh_tokens::RetentionPolicy;
 ///
 /// let policy = RetentionPolicy::default()    // what expired more than 30 days ago
-///     .rotated_for(TimeDelta::days(7))       // and, long before, what was spent a week ago
+///     .keep_rotated_for(TimeDelta::days(7))       // and, long before, what was spent a week ago
 ///     .longest_lifetime(TimeDelta::days(30)) // as the host issues them
 ///     .archive();
 /// # let _ = policy;
@@ -85,10 +85,10 @@ impl RetentionPolicy {
     /// ```
     /// # use chrono::TimeDelta;
     /// # use refresh_tokens::RetentionPolicy;
-    /// let policy = RetentionPolicy::default().expired_for(TimeDelta::days(90));
+    /// let policy = RetentionPolicy::default().keep_expired_for(TimeDelta::days(90));
     /// # let _ = policy;
     /// ```
-    pub fn expired_for(mut self, keep: TimeDelta) -> Self {
+    pub fn keep_expired_for(mut self, keep: TimeDelta) -> Self {
         self.expired = Expired::For(keep);
         self
     }
@@ -104,10 +104,10 @@ impl RetentionPolicy {
     /// ```
     /// # use chrono::TimeDelta;
     /// # use refresh_tokens::RetentionPolicy;
-    /// let policy = RetentionPolicy::default().rotated_for(TimeDelta::days(7));
+    /// let policy = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(7));
     /// # let _ = policy;
     /// ```
-    pub fn rotated_for(mut self, keep: TimeDelta) -> Self {
+    pub fn keep_rotated_for(mut self, keep: TimeDelta) -> Self {
         self.rotated = Some(keep);
         self
     }
@@ -122,10 +122,10 @@ impl RetentionPolicy {
     /// ```
     /// # use chrono::TimeDelta;
     /// # use refresh_tokens::RetentionPolicy;
-    /// let policy = RetentionPolicy::default().revoked_for(TimeDelta::days(180));
+    /// let policy = RetentionPolicy::default().keep_revoked_for(TimeDelta::days(180));
     /// # let _ = policy;
     /// ```
-    pub fn revoked_for(mut self, keep: TimeDelta) -> Self {
+    pub fn keep_revoked_for(mut self, keep: TimeDelta) -> Self {
         self.revoked = Some(keep);
         self
     }
@@ -142,7 +142,7 @@ impl RetentionPolicy {
     /// ```
     /// # use chrono::TimeDelta;
     /// # use refresh_tokens::RetentionPolicy;
-    /// let policy = RetentionPolicy::default().rotated_for(TimeDelta::days(7)).longest_lifetime(TimeDelta::days(30));
+    /// let policy = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(7)).longest_lifetime(TimeDelta::days(30));
     /// # let _ = policy;
     /// ```
     pub fn longest_lifetime(mut self, lifetime: TimeDelta) -> Self {
@@ -161,10 +161,10 @@ impl RetentionPolicy {
     /// ```
     /// # use chrono::TimeDelta;
     /// # use refresh_tokens::RetentionPolicy;
-    /// let policy = RetentionPolicy::default().cutoffs_for(TimeDelta::days(400));
+    /// let policy = RetentionPolicy::default().keep_cutoffs_for(TimeDelta::days(400));
     /// # let _ = policy;
     /// ```
-    pub fn cutoffs_for(mut self, keep: TimeDelta) -> Self {
+    pub fn keep_cutoffs_for(mut self, keep: TimeDelta) -> Self {
         self.cutoffs = Some(keep);
         self
     }
@@ -173,7 +173,7 @@ impl RetentionPolicy {
     /// deletes it.
     ///
     /// Defaults to deleting. Partitions of the archive are made ahead by
-    /// [`prepare_archive`](crate::RefreshTokenRepository::prepare_archive). What is archived cannot be presented,
+    /// [`create_archive_partitions`](crate::RefreshTokenRepository::create_archive_partitions). What is archived cannot be presented,
     /// listed or revoked: it is there to be read. Cutoffs are not archived.
     ///
     /// # Example
@@ -184,7 +184,7 @@ impl RetentionPolicy {
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
     /// use refresh_tokens::{CleanupBudget, RetentionPolicy};
     ///
-    /// tokens.prepare_archive(2)?;
+    /// tokens.create_archive_partitions(2)?;
     /// tokens.cleanup(&RetentionPolicy::default().archive(), &CleanupBudget::default())?;
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
@@ -196,12 +196,12 @@ impl RetentionPolicy {
     pub(crate) fn check(&self) -> Result<(), InvalidInput> {
         match self.expired {
             Expired::Days(days) => days_in_range(days)?,
-            Expired::For(keep) => retention_in_range("expired_for", keep, TimeDelta::zero())?,
+            Expired::For(keep) => retention_in_range("keep_expired_for", keep, TimeDelta::zero())?,
         }
         let lower_bounds = [
-            ("rotated_for", self.rotated, TimeDelta::hours(1)),
-            ("revoked_for", self.revoked, TimeDelta::zero()),
-            ("cutoffs_for", self.cutoffs, TimeDelta::days(1)),
+            ("keep_rotated_for", self.rotated, TimeDelta::hours(1)),
+            ("keep_revoked_for", self.revoked, TimeDelta::zero()),
+            ("keep_cutoffs_for", self.cutoffs, TimeDelta::days(1)),
         ];
         for (field, keep, least) in lower_bounds {
             keep.map_or(Ok(()), |keep| retention_in_range(field, keep, least))?;

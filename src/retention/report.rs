@@ -32,7 +32,7 @@ pub struct CleanupReport {
     pub rotated: u64,
     /// Tokens that went before that, because they had been revoked.
     pub revoked: u64,
-    /// Records of revocations that went ([`RetentionPolicy::cutoffs_for`](crate::RetentionPolicy::cutoffs_for)).
+    /// Records of revocations that went ([`RetentionPolicy::keep_cutoffs_for`](crate::RetentionPolicy::keep_cutoffs_for)).
     pub cutoffs: u64,
     /// Statements that it took: each, but for a caller's transaction, a transaction.
     pub batches: u64,
@@ -80,7 +80,7 @@ pub enum CleanupEnd {
 /// use refresh_tokens::{CleanupBudget, CleanupCursor};
 ///
 /// fn go_on(place: CleanupCursor) -> CleanupBudget {
-///     CleanupBudget::default().after(place)
+///     CleanupBudget::default().resume_from(place)
 /// }
 /// # let _ = go_on;
 /// ```

@@ -37,7 +37,7 @@ fn revoke<'a>(
         let revoked: Option<(Option<Uuid>, Uuid)> = locking("rows", || revoked.get_result(conn).optional())?;
         Ok(match revoked {
             Some((None, session_id)) => TokenRevocation::SessionEnded { session_id },
-            Some((Some(_), session_id)) => TokenRevocation::SessionGoesOn { session_id },
+            Some((Some(_), session_id)) => TokenRevocation::SessionContinues { session_id },
             None => {
                 let seen = refresh_tokens::table.filter(which()).select(refresh_tokens::id);
                 if scope == Scope::Host && seen.first::<Uuid>(conn).optional()?.is_none() {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Wait};
 use crate::gate::{self, Cutoff};
 use crate::isolation::{Scope, read_committed_step};
 use crate::observe::locking;
-use crate::receipt::Receipt;
+use crate::receipt::RevocationReport;
 use crate::revocation::{MAX_PASSES, count};
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
@@ -62,7 +62,7 @@ fn after((session_id, generation, id): Place) -> Option<Place> {
 }
 
 /// The tokens of an organisation, or all of them.
-pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: RevokedReason) -> Result<Receipt> {
+pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: RevokedReason) -> Result<RevocationReport> {
     let whom = org_id.map_or(Cutoff::Everyone, Cutoff::Org);
     let (cutoff, scope) = read_committed_step(conn, |conn, scope| {
         // In a host's transaction they have to stay shut: nobody sees the cutoff before its COMMIT.
@@ -74,7 +74,7 @@ pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: Revo
     if scope == Scope::Own {
         gate::shut_one_by_one(conn)?;
     }
-    let mut receipt = Receipt::default();
+    let mut receipt = RevocationReport::default();
     for _ in 0..MAX_PASSES {
         let Walk { seen, skipped } = walk(conn, org_id, reason, cutoff, &mut receipt)?;
         if !seen {
@@ -84,7 +84,7 @@ pub(crate) fn revoke(conn: &mut PgConnection, org_id: Option<Uuid>, reason: Revo
             wait_for(conn, token_id)?;
         }
     }
-    Err(Error::Busy(Wait::Births))
+    Err(Error::Busy(Wait::NewTokens))
 }
 
 struct Walk {
@@ -98,7 +98,7 @@ fn walk(
     org_id: Option<Uuid>,
     reason: RevokedReason,
     cutoff: DateTime<Utc>,
-    receipt: &mut Receipt,
+    receipt: &mut RevocationReport,
 ) -> Result<Walk> {
     let mut walk = Walk { seen: false, skipped: Vec::new() };
     let mut place = START;

@@ -41,7 +41,7 @@ impl<'a> Exchange<'a> {
         let presented: TokenSecret = presented.parse()?;
         let presented_hash = peppers.hash(&presented)?;
         let (successor_secret, hash) = peppers.derive(&presented, successor_id);
-        let successor = Successor::lasting(successor_id, hash, policy.idle_lifetime);
+        let successor = Successor::with_lifetime(successor_id, hash, policy.idle_lifetime);
         let (grace, on_reuse) = (policy.grace, policy.on_reuse);
         Ok(Self { peppers, presented, presented_hash, successor, successor_secret, binding, grace, on_reuse })
     }

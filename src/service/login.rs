@@ -39,7 +39,7 @@ impl Login {
     /// Says when the user was authenticated (UTC, the database's clock): a revocation since then refuses the login.
     ///
     /// Take it with [`SessionService::now`](crate::SessionService::now) before the credentials are checked; see
-    /// [`NewSession::authenticated_at`](crate::NewSession::authenticated_at).
+    /// [`SessionOptions::authenticated_at`](crate::SessionOptions::authenticated_at).
     ///
     /// Defaults to none: no revocation refuses the login.
     ///

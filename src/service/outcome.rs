@@ -1,13 +1,11 @@
-//! What the service answers, and how often.
-
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! What the service answers.
 
 use crate::models::RefreshToken;
 use crate::outcome::Refusal;
 use crate::redemption::{BreachResponse, Redemption};
 use crate::reuse::ReuseKind;
 use crate::secret::{InvalidSecret, TokenSecret};
+use crate::service::counts::RefreshOutcome;
 
 /// A token with its secret, for the client.
 ///
@@ -51,7 +49,7 @@ pub struct IssuedToken {
 ///     Refresh::Rotated(issued) | Refresh::Repeated(issued) => println!("200 for {}", issued.token.user_id),
 ///     Refresh::Reused { token, kind, .. } => eprintln!("alert: session {}: {kind}", token.session_id),
 ///     Refresh::Refused(refusal) => println!("400 invalid_grant ({refusal})"),
-///     Refresh::Unrecognised(why) => println!("400 invalid_grant ({why})"),
+///     Refresh::Unrecognized(why) => println!("400 invalid_grant ({why})"),
 /// }
 /// # Ok::<(), refresh_tokens::Error>(())
 /// ```
@@ -75,7 +73,7 @@ pub enum Refresh {
     /// It was refused for another reason, which is never [`Refusal::Reused`]; nothing was changed.
     Refused(Refusal),
     /// The text is no secret of this service; the database was not asked.
-    Unrecognised(InvalidSecret),
+    Unrecognized(InvalidSecret),
 }
 
 impl Refresh {
@@ -95,7 +93,36 @@ impl Refresh {
         }
     }
 
-    /// A word for logs and metrics: one of [`RefreshCounts::OUTCOMES`].
+    /// Names what came of it, without the tokens: what [`SessionService::counts`](crate::SessionService::counts) counts by.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use refresh_tokens::{Refresh, RefreshOutcome, Refusal};
+    ///
+    /// assert_eq!(Refresh::Refused(Refusal::NotFound).outcome(), RefreshOutcome::NotFound);
+    /// ```
+    pub fn outcome(&self) -> RefreshOutcome {
+        match self {
+            Self::Rotated(_) => RefreshOutcome::Rotated,
+            Self::Repeated(_) => RefreshOutcome::Repeated,
+            Self::Reused { kind: ReuseKind::SuccessorUnused, .. } => RefreshOutcome::ReusedSuccessorUnused,
+            Self::Reused { kind: ReuseKind::SessionEnded, .. } => RefreshOutcome::ReusedSessionEnded,
+            // The service reports reuse as `Reused`; of a refusal that a host made, the worst kind is assumed.
+            Self::Reused { kind: ReuseKind::SuccessorUsed, .. } | Self::Refused(Refusal::Reused(_)) => {
+                RefreshOutcome::ReusedSuccessorUsed
+            }
+            Self::Refused(Refusal::NotFound) => RefreshOutcome::NotFound,
+            Self::Refused(Refusal::BindingMismatch(_)) => RefreshOutcome::BindingMismatch,
+            Self::Refused(Refusal::Revoked(_)) => RefreshOutcome::Revoked,
+            Self::Refused(Refusal::OrgRevoked(_)) => RefreshOutcome::OrgRevoked,
+            Self::Refused(Refusal::Expired(_)) => RefreshOutcome::Expired,
+            Self::Unrecognized(InvalidSecret::UnknownKey { .. }) => RefreshOutcome::UnknownKey,
+            Self::Unrecognized(_) => RefreshOutcome::Malformed,
+        }
+    }
+
+    /// A word for logs and metrics: that of its [`outcome`](Self::outcome).
     ///
     /// # Example
     ///
@@ -105,13 +132,7 @@ impl Refresh {
     /// assert_eq!(Refresh::Refused(Refusal::NotFound).as_str(), "not_found");
     /// ```
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Rotated(_) => "rotated",
-            Self::Repeated(_) => "repeated",
-            Self::Reused { kind, .. } => kind.as_str(),
-            Self::Refused(refusal) => refusal.as_str(),
-            Self::Unrecognised(why) => why.as_str(),
-        }
+        self.outcome().as_str()
     }
 
     /// `secret` is that of the successor, if there is one.
@@ -122,103 +143,5 @@ impl Refresh {
             Redemption::Reused { token, kind, response, .. } => Self::Reused { token, kind, response },
             Redemption::Refused(refusal) => Self::Refused(refusal),
         }
-    }
-}
-
-/// How often each outcome was answered, by a service and its clones, since it was made.
-///
-/// Many `repeated` are slow networks; `reused_after_grace` beside them, a grace period that is too short; `malformed`, a
-/// client that is broken. `reused_older_generation` is where to look for a thief.
-///
-/// # Example
-///
-/// ```
-/// # use refresh_tokens_support::doc::*;
-/// # let database = database();
-/// # let service = service(&database);
-/// use refresh_tokens::Binding;
-///
-/// let _ = service.refresh("let me in", Binding::ANY)?;
-/// assert_eq!(service.counts().of("malformed"), 1);
-/// for (outcome, count) in service.counts().iter() {
-///     println!("refresh_total{{outcome=\"{outcome}\"}} {count}");
-/// }
-/// # Ok::<(), refresh_tokens::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RefreshCounts {
-    counts: [u64; Self::OUTCOMES.len()],
-}
-
-impl RefreshCounts {
-    /// The names of the outcomes.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// assert!(refresh_tokens::RefreshCounts::OUTCOMES.contains(&"reused_older_generation"));
-    /// ```
-    pub const OUTCOMES: [&str; 12] = [
-        "rotated",
-        "repeated",
-        "reused_after_grace",
-        "reused_older_generation",
-        "reused_session_ended",
-        "not_found",
-        "binding_mismatch",
-        "revoked",
-        "org_revoked",
-        "expired",
-        "malformed",
-        "unknown_key",
-    ];
-
-    /// How often this outcome was answered; 0 for a name that is not in [`Self::OUTCOMES`].
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let database = database();
-    /// assert_eq!(service(&database).counts().of("rotated"), 0);
-    /// ```
-    pub fn of(&self, outcome: &str) -> u64 {
-        self.iter().find(|(name, _)| *name == outcome).map_or(0, |(_, count)| count)
-    }
-
-    /// Each outcome with its count.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use refresh_tokens_support::doc::*;
-    /// # let database = database();
-    /// assert_eq!(service(&database).counts().iter().map(|(_, count)| count).sum::<u64>(), 0);
-    /// ```
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Self::OUTCOMES.into_iter().zip(self.counts)
-    }
-}
-
-/// What is counted.
-#[derive(Default)]
-pub(super) struct Counters([AtomicU64; RefreshCounts::OUTCOMES.len()]);
-
-impl Counters {
-    pub(super) fn count(&self, outcome: &Refresh) {
-        let name = outcome.as_str();
-        if let Some(place) = RefreshCounts::OUTCOMES.iter().position(|known| *known == name) {
-            self.0[place].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn read(&self) -> RefreshCounts {
-        RefreshCounts { counts: std::array::from_fn(|place| self.0[place].load(Ordering::Relaxed)) }
-    }
-}
-
-impl fmt::Debug for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.read().fmt(f)
     }
 }

@@ -102,7 +102,7 @@ impl SessionPolicy {
 
     /// How many live sessions a user may have, and what happens to one too many.
     ///
-    /// Defaults to no limit. See [`NewSession::limit`](crate::NewSession::limit).
+    /// Defaults to no limit. See [`SessionOptions::limit`](crate::SessionOptions::limit).
     ///
     /// # Example
     ///

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::binding::Binding;
 use crate::error::Result;
 use crate::models::RefreshToken;
-use crate::receipt::Receipt;
+use crate::receipt::RevocationReport;
 use crate::revoked_reason::RevokedReason;
 use crate::schema::refresh_tokens;
 use crate::secret::TokenSecret;
@@ -84,14 +84,14 @@ impl SessionService {
     /// # let service = service(&database);
     /// # let login = refresh_tokens::Login::new(uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
     /// # let issued = service.start_session(&login)?;
-    /// assert_eq!(service.end_session(issued.secret.expose())?.sessions, 1);
-    /// assert_eq!(service.end_session("let me out")?.sessions, 0);
+    /// assert_eq!(service.log_out(issued.secret.expose())?.sessions, 1);
+    /// assert_eq!(service.log_out("let me out")?.sessions, 0);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn end_session(&self, presented: &str) -> Result<Receipt> {
+    pub fn log_out(&self, presented: &str) -> Result<RevocationReport> {
         match self.hash_of(presented) {
-            Some(hash) => self.store.because(RevokedReason::LoggedOut).end_session_by_hash(&hash),
-            None => Ok(Receipt::default()),
+            Some(hash) => self.store.with_reason(RevokedReason::LoggedOut).end_session_by_hash(&hash),
+            None => Ok(RevocationReport::default()),
         }
     }
 
@@ -119,11 +119,11 @@ impl SessionService {
     /// assert_eq!(service.end_session_of(user_id, session_id)?.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn end_session_of(&self, user_id: Uuid, session_id: Uuid) -> Result<Receipt> {
+    pub fn end_session_of(&self, user_id: Uuid, session_id: Uuid) -> Result<RevocationReport> {
         if !self.is_session_of("end_session", user_id, session_id)? {
-            return Ok(Receipt::default());
+            return Ok(RevocationReport::default());
         }
-        self.store.because(RevokedReason::LoggedOut).end_session(session_id)
+        self.store.with_reason(RevokedReason::LoggedOut).end_session(session_id)
     }
 
     /// Ends all sessions of a user but this one: "log out my other devices".
@@ -155,17 +155,20 @@ impl SessionService {
     /// assert_eq!(ended.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn end_other_sessions(&self, user_id: Uuid, session_id: Uuid) -> Result<Option<Receipt>> {
+    pub fn end_other_sessions(&self, user_id: Uuid, session_id: Uuid) -> Result<Option<RevocationReport>> {
         if !self.is_session_of("revoke_all_for_user_except_session", user_id, session_id)? {
             return Ok(None);
         }
-        self.store.because(RevokedReason::LoggedOut).revoke_all_for_user_except_session(user_id, session_id).map(Some)
+        self.store
+            .with_reason(RevokedReason::LoggedOut)
+            .revoke_all_for_user_except_session(user_id, session_id)
+            .map(Some)
     }
 
     /// Ends all sessions of a user: "log out everywhere".
     ///
     /// Logins of the user that were authenticated before are refused. For another reason than log-out, such as a
-    /// password change: [`store`](Self::store), [`because`](crate::RefreshTokenStore::because),
+    /// password change: [`store`](Self::store), [`with_reason`](crate::RefreshTokenStore::with_reason),
     /// [`revoke_all_for_user`](crate::RefreshTokenStore::revoke_all_for_user).
     ///
     /// # Errors
@@ -187,8 +190,8 @@ impl SessionService {
     /// assert_eq!(service.end_all_sessions(user_id)?.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    pub fn end_all_sessions(&self, user_id: Uuid) -> Result<Receipt> {
-        self.store.because(RevokedReason::LoggedOut).revoke_all_for_user(user_id)
+    pub fn end_all_sessions(&self, user_id: Uuid) -> Result<RevocationReport> {
+        self.store.with_reason(RevokedReason::LoggedOut).revoke_all_for_user(user_id)
     }
 
     /// [`list_sessions`](crate::RefreshTokenRepository::list_sessions): the page where a user sees their devices.

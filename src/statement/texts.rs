@@ -167,7 +167,7 @@ impl Statement for ListSessions<'_> {
         places.value::<SqlUuid, _>(&self.0.user_id)?;
         places.value::<Nullable<Timestamptz>, _>(&self.0.started_before)?;
         places.value::<Nullable<SqlUuid>, _>(&self.0.id_before)?;
-        places.value::<Bool, _>(&self.0.with_ended)?;
+        places.value::<Bool, _>(&self.0.include_ended)?;
         places.value::<BigInt, _>(&self.0.rows)
     }
 }

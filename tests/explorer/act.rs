@@ -8,9 +8,9 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_query;
 use diesel::sql_types::Uuid as SqlUuid;
 use refresh_tokens::{
-    Binding, BreachResponse, CleanupBudget, CleanupEnd, CleanupReport, Error, NewRefreshToken, NewSession, OnReuse,
-    Receipt, Redemption, Refresh, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, RetentionPolicy,
-    Rotation, RotationRequest, SessionLimit, SessionPolicy, SessionService, Successor, TokenRevocation,
+    Binding, BreachResponse, CleanupBudget, CleanupEnd, CleanupReport, Error, NewRefreshToken, OnReuse, Redemption,
+    Refresh, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, RetentionPolicy, RevocationReport,
+    Rotation, RotationRequest, SessionLimit, SessionOptions, SessionPolicy, SessionService, Successor, TokenRevocation,
 };
 use refresh_tokens_support::doc::in_days;
 use refresh_tokens_support::reference;
@@ -32,10 +32,10 @@ pub(crate) enum Outcome {
     /// By the guard, which does not say why.
     RefusedUnsaid,
     /// A breach response; none where it was given before.
-    Responded(Option<Receipt>),
+    Responded(Option<RevocationReport>),
     LoggedIn(Uuid),
     LoginRefused,
-    Revoked(Receipt),
+    Revoked(RevocationReport),
     RevokedOne(TokenRevocation),
     Deleted(usize),
     /// A revocation whose count means nothing, and a rotation that found nothing.
@@ -93,7 +93,7 @@ impl Verb {
         let of_a = self.successor_id(process);
         self.presents().map(|presented| {
             let id = if presented == A2 { of_a } else { newborn_in_b(process) };
-            let successor = Successor::new(id, hash_of(id), in_days(30));
+            let successor = Successor::expiring_at(id, hash_of(id), in_days(30));
             RotationRequest::new(hash_of(presented), successor).binding(Binding::user(USER))
         })
     }
@@ -105,7 +105,7 @@ impl Verb {
     fn run_one(self, conn: &mut PgConnection, process: usize, authenticated_at: DateTime<Utc>) -> Outcome {
         let mut tokens = RefreshTokenRepository::new(conn);
         let id = self.successor_id(process);
-        let successor = Successor::new(id, hash_of(id), in_days(30));
+        let successor = Successor::expiring_at(id, hash_of(id), in_days(30));
         let login = |session| NewRefreshToken {
             id,
             user_id: USER,
@@ -125,14 +125,18 @@ impl Verb {
             Self::RedeemSpentUser => redemption(A0, tokens.redeem(&a0, &successor, by, OnReuse::RevokeUser)),
             Self::Refresh => refreshed(service().refresh_on(&mut tokens, SECRET_OF_A2, by)),
             Self::LoginAmongTwo => {
-                let limit = NewSession::default().limit(SessionLimit::end_oldest(2));
+                let limit = SessionOptions::default().limit(SessionLimit::end_oldest(2));
                 outcome(tokens.create(&login(limit)), |token| Outcome::LoggedIn(token.id))
             }
-            Self::Login => outcome(tokens.create(&login(NewSession::default())), |token| Outcome::LoggedIn(token.id)),
-            Self::LoginAt => match tokens.create(&login(NewSession::default().authenticated_at(authenticated_at))) {
-                Err(Error::RevokedSinceLogin) => Outcome::LoginRefused,
-                created => outcome(created, |token| Outcome::LoggedIn(token.id)),
-            },
+            Self::Login => {
+                outcome(tokens.create(&login(SessionOptions::default())), |token| Outcome::LoggedIn(token.id))
+            }
+            Self::LoginAt => {
+                match tokens.create(&login(SessionOptions::default().authenticated_at(authenticated_at))) {
+                    Err(Error::RevokedSinceLogin) => Outcome::LoginRefused,
+                    created => outcome(created, |token| Outcome::LoggedIn(token.id)),
+                }
+            }
             Self::Revoke => outcome(tokens.revoke(A2), Outcome::RevokedOne),
             Self::RevokeByHash => outcome(tokens.revoke_by_hash(&a2), Outcome::RevokedOne),
             Self::Session => outcome(tokens.revoke_session(SESSION_A), Outcome::Revoked),
@@ -225,7 +229,7 @@ fn rotation(presented: Uuid, answer: refresh_tokens::Result<Rotation>) -> Outcom
 }
 
 fn policy() -> RetentionPolicy {
-    RetentionPolicy::default().rotated_for(TimeDelta::days(1)).revoked_for(TimeDelta::days(1))
+    RetentionPolicy::default().keep_rotated_for(TimeDelta::days(1)).keep_revoked_for(TimeDelta::days(1))
 }
 
 fn by_one() -> CleanupBudget {
@@ -259,9 +263,9 @@ fn refreshed(answer: refresh_tokens::Result<Refresh>) -> Outcome {
             Outcome::Refused(Refusal::Revoked(token))
         }
         Refresh::Refused(refusal) => Outcome::Refused(refusal),
-        Refresh::Reused { response: BreachResponse::Given(receipt), .. } => Outcome::Responded(Some(receipt)),
+        Refresh::Reused { response: BreachResponse::Revoked(receipt), .. } => Outcome::Responded(Some(receipt)),
         Refresh::Reused { .. } => Outcome::Responded(None),
-        Refresh::Unrecognised(why) => Outcome::Failed { error: why.to_string() },
+        Refresh::Unrecognized(why) => Outcome::Failed { error: why.to_string() },
     })
 }
 
@@ -269,7 +273,7 @@ fn redemption(presented: Uuid, answer: refresh_tokens::Result<Redemption>) -> Ou
     outcome(answer, |redemption| match redemption {
         Redemption::Rotated { token, .. } | Redemption::Repeated { token, .. } => rotated(presented, &token),
         Redemption::Refused(refusal) => Outcome::Refused(refusal),
-        Redemption::Reused { response: BreachResponse::Given(receipt), .. } => Outcome::Responded(Some(receipt)),
+        Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } => Outcome::Responded(Some(receipt)),
         Redemption::Reused { .. } => Outcome::Responded(None),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use refresh_tokens::{Receipt, Refusal, TokenRevocation};
+use refresh_tokens::{Refusal, RevocationReport, TokenRevocation};
 use uuid::Uuid;
 
 use crate::act::{Outcome, SAME, newborn};
@@ -209,7 +209,7 @@ fn told_by(
     must: &mut impl FnMut(bool, &str),
 ) -> Option<[usize; 5]> {
     let (verb, rows) = (run.verbs[process], &run.history[run.history.len() - 1].2.tokens);
-    let is_receipt = |receipt: &Receipt| change.receipt() == (receipt.tokens, receipt.live, receipt.sessions);
+    let is_receipt = |receipt: &RevocationReport| change.receipt() == (receipt.tokens, receipt.live, receipt.sessions);
     Some(match outcome {
         Outcome::Rotated { presented, successor, is_live } => {
             must(*is_live && was_live(run, process, *successor), "it handed out a dead token");
@@ -258,7 +258,7 @@ fn told_by(
             let (revoked, live) = match one {
                 TokenRevocation::Unchanged => (0, 0),
                 TokenRevocation::SessionEnded { .. } => (1, 1),
-                TokenRevocation::SessionGoesOn { .. } => (1, 0),
+                TokenRevocation::SessionContinues { .. } => (1, 0),
             };
             must(change.receipt().1 == live, "that is not so");
             [revoked, 0, 0, 0, 0]

@@ -122,7 +122,7 @@ pub(crate) fn prepare(conn: &mut PgConnection) {
     let keep = "CREATE TABLE first_rows AS TABLE refresh_tokens;";
     conn.batch_execute(&format!("{} {end} {} {keep}", rows.concat(), vacuum.concat())).unwrap();
     // The next month's, too: it may begin meanwhile.
-    RefreshTokenRepository::new(conn).prepare_archive(1).unwrap();
+    RefreshTokenRepository::new(conn).create_archive_partitions(1).unwrap();
 }
 
 pub(crate) fn reset(conn: &mut PgConnection) {

@@ -7,7 +7,7 @@ mod schema;
 mod upkeep;
 
 use diesel::PgConnection;
-use refresh_tokens::{Error, Receipt, Redemption, Refresh, Result, Rotation};
+use refresh_tokens::{Error, Redemption, Refresh, Result, RevocationReport, Rotation};
 use uuid::Uuid;
 
 use crate::fixture::Fixture;
@@ -139,7 +139,7 @@ fn refreshed(refresh: Refresh) -> String {
     }
 }
 
-fn revoked(_: Receipt) -> String {
+fn revoked(_: RevocationReport) -> String {
     "revoked".to_owned()
 }
 

@@ -8,10 +8,10 @@ use crate::cases;
 
 /// The types that have verbs, their sources, and what they offer that sends nothing to the server.
 const TYPES: [(&str, &str, &[&str]); 4] = [
-    ("RefreshTokenStore", "pool", &["from_pool", "pool", "because"]),
+    ("RefreshTokenStore", "pool", &["from_pool", "pool", "with_reason"]),
     ("GroupRotator", "group", &["new", "shutdown", "waiting", "is_shut_down"]),
     ("SessionService", "service", &["new", "store", "counts"]),
-    ("ReplicaLookups", "replica", &["new"]),
+    ("ReplicaReader", "replica", &["new"]),
 ];
 
 /// A file and those in the folder of its name.

@@ -62,7 +62,7 @@ impl Fixture {
         let mut new = of_user(spent.active_org_id);
         new.session = new.session.authenticated_at(now);
         let ids = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
-        let successors = ids.map(|id| Successor::new(id, fresh_hash(), in_days(30)));
+        let successors = ids.map(|id| Successor::expiring_at(id, fresh_hash(), in_days(30)));
         let newcomer = Uuid::new_v4();
         let mut names = HashMap::new();
         for (token, session, name) in [

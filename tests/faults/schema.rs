@@ -1,7 +1,7 @@
-//! The schema as it is compared: its tables and indexes, the ledger, and what `verify` says of them.
+//! The schema as it is compared: its tables and indexes, the ledger, and what `verify_schema` says of them.
 
 use diesel::PgConnection;
-use refresh_tokens::verify;
+use refresh_tokens::verify_schema;
 use refresh_tokens_support::database::lines;
 
 /// All that a migration or a build of indexes can change, a line each.
@@ -17,6 +17,6 @@ pub(crate) fn shape(conn: &mut PgConnection) -> Vec<String> {
             FROM refresh_tokens_migrations GROUP BY version ORDER BY version";
         found.extend(lines(conn, ledger));
     }
-    found.push(format!("verify {:?}", verify(conn)));
+    found.push(format!("verify_schema {:?}", verify_schema(conn)));
     found
 }

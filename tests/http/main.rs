@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use http_server::App;
-use refresh_tokens::SessionQuery;
+use refresh_tokens::{RefreshOutcome, SessionQuery};
 use refresh_tokens_support::{Database, race};
 use tiny_http::Server;
 use ureq::Agent;
@@ -155,10 +155,10 @@ fn a_connection_that_breaks_before_the_answer_logs_nobody_out() {
         let mut wire = TcpStream::connect(site.server.server_addr().to_string()).unwrap();
         let request = format!("POST /session/refresh HTTP/1.1\r\nHost: site\r\nCookie: refresh_token={token}\r\n\r\n");
         wire.write_all(request.as_bytes()).unwrap();
-        race::wait_for(|| site.app.service.counts().of("rotated") == 1);
+        race::wait_for(|| site.app.service.counts().of(RefreshOutcome::Rotated) == 1);
         drop(wire);
         assert_eq!((client.refresh(), client.refresh()), (303, 303));
-        assert_eq!(site.app.service.counts().of("repeated"), 1);
+        assert_eq!(site.app.service.counts().of(RefreshOutcome::Repeated), 1);
     });
 }
 
@@ -176,7 +176,7 @@ fn a_lost_answer_logs_nobody_out() {
         assert!(client.sessions().is_ok());
         assert_eq!(client.refresh(), 303);
         assert_eq!(live_sessions(site, 0xa).len(), 1);
-        assert_eq!(site.app.service.counts().of("repeated"), 1);
+        assert_eq!(site.app.service.counts().of(RefreshOutcome::Repeated), 1);
     });
 }
 
@@ -194,7 +194,7 @@ fn two_tabs_at_once_converge() {
         });
         assert_eq!(one, other);
         let counts = site.app.service.counts();
-        assert_eq!((counts.of("rotated"), counts.of("repeated")), (1, 1));
+        assert_eq!((counts.of(RefreshOutcome::Rotated), counts.of(RefreshOutcome::Repeated)), (1, 1));
     });
 }
 
@@ -207,7 +207,7 @@ fn a_thief_with_an_old_cookie_is_noticed_and_ends_the_session() {
         let thief = Browser::with(site, &stolen);
         assert_eq!((thief.refresh(), thief.sessions()), (401, Err(401)));
         assert_eq!((client.sessions(), client.refresh()), (Err(401), 401));
-        assert_eq!(site.app.service.counts().of("reused_older_generation"), 1);
+        assert_eq!(site.app.service.counts().of(RefreshOutcome::ReusedSuccessorUsed), 1);
     });
 }
 
@@ -243,7 +243,7 @@ fn what_is_damaged_or_unknown_is_refused() {
         for damaged in [&token[..40], &token.replace("rtk1", "rtk2"), "", "%00"] {
             assert_eq!(Browser::with(site, damaged).refresh(), 401);
         }
-        assert_eq!(site.app.service.counts().of("malformed"), 4);
+        assert_eq!(site.app.service.counts().of(RefreshOutcome::Malformed), 4);
         assert_eq!((client.post("/nowhere"), client.post("/sessions/1/end"), client.post("/")), (404, 404, 405));
         assert_eq!(client.refresh(), 303);
     });

@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, NopErrorHandler, Pool};
 use diesel::sql_query;
 use refresh_tokens::{
-    Binding, CleanupBudget, Error, GroupConfig, GroupRotator, NewRefreshToken, NewSession, RefreshTokenRepository,
-    RefreshTokenStore, RetentionPolicy, SessionLimit, StoreConfig, TokenHash, Wait,
+    Binding, CleanupBudget, Error, GroupConfig, GroupRotator, NewRefreshToken, RefreshTokenRepository,
+    RefreshTokenStore, RetentionPolicy, SessionLimit, SessionOptions, StoreConfig, TokenHash, Wait,
 };
 use refresh_tokens_support::doc::{fresh_hash, new_token, store, successor};
 use refresh_tokens_support::{Database, race};
@@ -41,10 +41,10 @@ fn of_arguments(met: &mut Met) {
     let same_hash = NewRefreshToken { token_hash: token.token_hash.clone(), ..new_token() };
     assert_eq!(tokens.create(&same_hash), Err(Error::DuplicateHash));
     assert!(matches!(tokens.revoke(Uuid::nil()), Err(Error::InvalidInput(_))));
-    let limit = NewSession::default().limit(SessionLimit::refuse(1));
+    let limit = SessionOptions::default().limit(SessionLimit::refuse(1));
     let one_more = NewRefreshToken { user_id: token.user_id, session: limit, ..new_token() };
     assert_eq!(tokens.create(&one_more), Err(Error::TooManySessions { max: 1 }));
-    let before = NewSession::default().authenticated_at(tokens.now().unwrap());
+    let before = SessionOptions::default().authenticated_at(tokens.now().unwrap());
     tokens.revoke_all_for_user(token.user_id).unwrap();
     let too_late = NewRefreshToken { user_id: token.user_id, session: before, ..new_token() };
     assert_eq!(tokens.create(&too_late), Err(Error::RevokedSinceLogin));
@@ -132,7 +132,7 @@ fn of_groups(met: &mut Met) {
     let config = GroupConfig::default().connections(1).queue_timeout(Duration::from_millis(50));
     let full = GroupRotator::new(store(&scene.database), &config.clone().max_queue(0));
     let slow = GroupRotator::new(store(&scene.database), &config);
-    for (group, expected) in [(&full, Error::QueueFull { max: 0 }), (&slow, Error::Busy(Wait::Turn))] {
+    for (group, expected) in [(&full, Error::QueueFull { max: 0 }), (&slow, Error::Busy(Wait::Queue))] {
         let token = scene.create();
         // Whom the scope waits for, waits for the holder.
         thread::scope(|threads| {
@@ -144,8 +144,8 @@ fn of_groups(met: &mut Met) {
         });
     }
     full.shutdown();
-    assert_eq!(full.rotate(&fresh_hash(), &successor(), Binding::ANY), Err(Error::ShutDown));
-    met.extend([("group_rotate", "queue_full"), ("group_rotate", "busy_turn"), ("group_rotate", "shut_down")]);
+    assert_eq!(full.rotate(&fresh_hash(), &successor(), Binding::ANY), Err(Error::GroupShutDown));
+    met.extend([("group_rotate", "queue_full"), ("group_rotate", "busy_queue"), ("group_rotate", "group_shut_down")]);
 }
 
 fn of_pools(met: &mut Met) {

@@ -48,7 +48,7 @@ fn present_all(scene: &mut Scene, exchange: Exchange<'_>) {
 /// Rotates a token twice, and returns the hash of the one in the middle.
 fn rotate_twice(conn: &mut PgConnection, first: &RefreshToken, exchange: Exchange<'_>) -> TokenHash {
     let hash = fresh_hash();
-    let second = Successor::lasting(Uuid::new_v4(), hash.clone(), TimeDelta::days(1));
+    let second = Successor::with_lifetime(Uuid::new_v4(), hash.clone(), TimeDelta::days(1));
     exchange(conn, &first.token_hash, &second, Binding::ANY);
     exchange(conn, &hash, &successor(), Binding::ANY);
     hash

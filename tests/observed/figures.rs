@@ -181,7 +181,7 @@ fn what_clean_up_took_is_counted_by_kind() {
     diesel::sql_query("UPDATE refresh_tokens SET rotated_at = now() - interval '9 days' WHERE rotated_to IS NOT NULL")
         .execute(&mut scene.conn)
         .unwrap();
-    let policy = RetentionPolicy::default().rotated_for(chrono::TimeDelta::days(7));
+    let policy = RetentionPolicy::default().keep_rotated_for(chrono::TimeDelta::days(7));
     watch.during(|| {
         scene.tokens().preview_cleanup(&policy, &refresh_tokens::CleanupBudget::default()).unwrap();
         scene.tokens().cleanup(&policy, &refresh_tokens::CleanupBudget::default()).unwrap();

@@ -65,7 +65,7 @@ fn warnings_are_what_a_human_should_look_at() {
     let warned: Vec<_> = watch.events().into_iter().filter(|event| event.level == Level::WARN).collect();
     let outcomes: BTreeSet<&str> = warned.iter().map(|event| event.field("outcome")).collect();
     let expected =
-        ["binding_mismatch", "reused", "reused_after_grace", "reused_older_generation", "reused_session_ended"];
+        ["binding_mismatch", "reused", "reused_successor_unused", "reused_successor_used", "reused_session_ended"];
     assert_eq!(outcomes, BTreeSet::from(expected));
     for event in &warned {
         for id in ["token_id", "session_id", "user_id", "org_id"] {
@@ -97,14 +97,14 @@ fn each_error_is_counted_and_told_under_its_documented_name() {
     // No test can take the randomness from the operating system, nor log in faster than a hundred passes revoke; and the
     // suite has tests of its own for servers, disks, roles and poolers that these come from.
     let elsewhere = [
-        "busy_births",
+        "busy_new_tokens",
         "commit_unknown",
         "disk_full",
-        "no_randomness",
+        "randomness_unavailable",
         "permission_denied",
         "read_only",
         "transaction_pooler",
-        "unbounded_waits",
+        "missing_timeouts",
     ];
     let left: BTreeSet<&str> = documented.keys().map(String::as_str).filter(|name| !met.contains(name)).collect();
     assert_eq!(left, BTreeSet::from(elsewhere));

@@ -82,7 +82,7 @@ fn handle_secrets(scene: &mut Scene) -> BTreeSet<String> {
     secret.insert(damaged.clone());
     let _ = service.refresh(&damaged, Binding::ANY).unwrap();
     service.look_up(presented, Binding::ANY).unwrap();
-    service.end_session(presented).unwrap();
+    service.log_out(presented).unwrap();
     service.pepper_usage().unwrap();
 
     let token = scene.create();
@@ -91,7 +91,7 @@ fn handle_secrets(scene: &mut Scene) -> BTreeSet<String> {
     let mut tokens = scene.tokens();
     let taken = NewRefreshToken { token_hash: token.token_hash.clone(), ..new_token() };
     assert!(tokens.create(&taken).is_err());
-    let spent = Successor::new(Uuid::new_v4(), token.token_hash.clone(), in_days(1));
+    let spent = Successor::expiring_at(Uuid::new_v4(), token.token_hash.clone(), in_days(1));
     assert!(tokens.rotate(&token.token_hash, &spent, Binding::ANY).is_err());
     for _ in 0..3 {
         let _ = tokens.redeem(&token.token_hash, &successor(), Binding::ANY, OnReuse::RevokeUser).unwrap();
@@ -121,7 +121,7 @@ fn invariant_7_no_hash_and_no_secret_is_recorded_or_told() {
 
     for (text, secret) in [(&log, &secret), (&recorded, &secret_too)] {
         assert!(secret.len() > 6);
-        for expected in ["reused_after_grace", "binding_mismatch", "malformed", "duplicate_hash", "token_id"] {
+        for expected in ["reused_successor_unused", "binding_mismatch", "malformed", "duplicate_hash", "token_id"] {
             assert!(text.contains(expected), "{expected} was told");
         }
         for secret in secret {
@@ -145,7 +145,7 @@ fn filters_choose_by_level_and_by_verb() {
     let mut scene = Scene::new();
     let warnings = Log::of("refresh_tokens=warn", || work(&mut scene));
     assert_eq!(warnings.lines().count(), 1, "{warnings}");
-    assert!(warnings.contains("WARN") && warnings.contains("outcome=\"reused_after_grace\""), "{warnings}");
+    assert!(warnings.contains("WARN") && warnings.contains("outcome=\"reused_successor_unused\""), "{warnings}");
     let redeems = Log::of("refresh_tokens[verb{verb=redeem}]", || work(&mut scene));
     assert!(redeems.contains("outcome=\"rotated\"") && !redeems.contains("outcome=\"created\""), "{redeems}");
 }

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use refresh_tokens::{
-    Binding, CleanupBudget, Error, Receipt, RefreshToken, RefreshTokenRepository, RetentionPolicy, SessionQuery,
+    Binding, CleanupBudget, Error, RefreshToken, RefreshTokenRepository, RetentionPolicy, RevocationReport,
+    SessionQuery,
 };
 use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
 use refresh_tokens_support::race;
@@ -34,7 +35,7 @@ fn look_up(scene: &mut Scene) {
     tokens.list_sessions(&SessionQuery::of_user(token.user_id)).unwrap();
 }
 
-type End = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<Receipt, Error>;
+type End = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> Result<RevocationReport, Error>;
 type One = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> bool;
 
 fn end(scene: &mut Scene) {
@@ -82,7 +83,7 @@ fn clean_up(scene: &mut Scene) {
     tokens.cleanup(&policy, &budget).unwrap();
     tokens.cleanup_expired(30).unwrap();
     for _ in 0..2 {
-        tokens.prepare_archive(0).unwrap(); // prepared, and then nothing
+        tokens.create_archive_partitions(0).unwrap(); // prepared, and then nothing
     }
     tokens.archive_partitions().unwrap();
     scene.sql(

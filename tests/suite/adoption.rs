@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{Error, RefreshTokenRepository, TokenHash, migrate, revert, verify};
+use refresh_tokens::{Error, RefreshTokenRepository, TokenHash, drop_tables, migrate, verify_schema};
 use refresh_tokens_support::doc::{fresh_hash, in_days};
 use refresh_tokens_support::{Database, race, reference};
 use uuid::Uuid;
@@ -49,7 +49,7 @@ fn a_table_of_the_reference_is_adopted_with_its_tokens() {
     .unwrap();
 
     assert_eq!(migrate(&mut conn).unwrap(), NAMES);
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
     let mut session_ids = Vec::new();
     for session in &sessions {
         let rows: Vec<_> = session.iter().map(|hash| row(&mut conn, hash)).collect();
@@ -178,12 +178,12 @@ fn an_adopted_table_is_not_dropped() {
     let mut conn = database.connect();
     conn.batch_execute(REFERENCE_TABLE).unwrap();
     migrate(&mut conn).unwrap();
-    let Err(Error::Migration { message }) = revert(&mut conn) else { panic!() };
+    let Err(Error::Migration { message }) = drop_tables(&mut conn) else { panic!() };
     assert!(message.contains("adopted"), "{message}");
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
 }
 
-/// What `migrate` leaves is what `verify` asks for, or nothing was changed.
+/// What `migrate` leaves is what `verify_schema` asks for, or nothing was changed.
 #[test]
 fn a_table_with_half_of_our_columns_is_refused() {
     for (extra, said) in [

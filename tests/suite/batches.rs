@@ -86,7 +86,7 @@ fn no_bad_request_spoils_the_others() {
     let bystander = create(&mut conn);
     let stale = chain(&mut conn, 2).remove(0);
     let with = |presented: &TokenHash, id, hash: &TokenHash, expires_at| {
-        RotationRequest::new(presented.clone(), Successor::new(id, hash.clone(), expires_at))
+        RotationRequest::new(presented.clone(), Successor::expiring_at(id, hash.clone(), expires_at))
     };
     let stranger = Binding::user(Uuid::new_v4());
     let bad = [
@@ -156,7 +156,7 @@ fn a_request_may_present_the_successor_of_one_before_it() {
     let first = create(&mut conn).token_hash;
     let [second, third] = [fresh_hash(), fresh_hash()];
     let to = |presented: &TokenHash, hash: &TokenHash| {
-        RotationRequest::new(presented.clone(), Successor::new(Uuid::new_v4(), hash.clone(), in_days(30)))
+        RotationRequest::new(presented.clone(), Successor::expiring_at(Uuid::new_v4(), hash.clone(), in_days(30)))
     };
     let requests = [request(&third), to(&first, &second), to(&second, &third)];
     let cost = statements(&mut conn, |conn| {
@@ -174,7 +174,7 @@ fn an_id_that_is_taken_costs_the_others_one_attempt() {
     let mut conn = connection();
     let tokens = [(); 20].map(|()| create(&mut conn));
     let mut requests = tokens.each_ref().map(|token| request(&token.token_hash));
-    let taken = Successor::new(tokens[0].id, fresh_hash(), in_days(30));
+    let taken = Successor::expiring_at(tokens[0].id, fresh_hash(), in_days(30));
     requests[7] = RotationRequest::new(tokens[7].token_hash.clone(), taken);
     let cost = statements(&mut conn, |conn| {
         let outcomes = rotate_many(conn, &requests);

@@ -39,7 +39,7 @@ pub(crate) fn rotate(by: By, conn: &mut PgConnection, presented: &TokenHash) -> 
             assert!(rotated.is_some(), "it is valid");
         }
         By::Library => {
-            let successor = Successor::new(Uuid::new_v4(), successor_hash.clone(), in_days(30));
+            let successor = Successor::expiring_at(Uuid::new_v4(), successor_hash.clone(), in_days(30));
             let outcome =
                 RefreshTokenRepository::new(conn).rotate(presented, &successor, Binding::ANY).expect("it rotates");
             assert!(matches!(outcome, Rotation::Rotated(_)), "{outcome:?}");

@@ -51,10 +51,10 @@ fn of_64_who_present_one_token_one_wins_and_the_others_are_told() {
         at_once(64, move || presenters.redeem(&hash, &successor(), Binding::ANY, OnReuse::RevokeSession).unwrap());
     let count = |kind: fn(&Redemption) -> bool| outcomes.iter().filter(|outcome| kind(outcome)).count();
     assert_eq!(count(|outcome| matches!(outcome, Redemption::Rotated { .. })), 1);
-    let given = |outcome: &Redemption| matches!(outcome, Redemption::Reused { response: BreachResponse::Given(receipt), .. } if receipt.live == 1);
+    let given = |outcome: &Redemption| matches!(outcome, Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } if receipt.live == 1);
     assert_eq!(count(given), 1);
     let before =
-        |outcome: &Redemption| matches!(outcome, Redemption::Reused { response: BreachResponse::GivenBefore, .. });
+        |outcome: &Redemption| matches!(outcome, Redemption::Reused { response: BreachResponse::AlreadyHandled, .. });
     assert_eq!(count(before), 62);
     assert_eq!(store.get_active_tokens_for_user(token.user_id), Ok(Vec::new()));
 }

@@ -5,8 +5,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, NewRefreshToken, NewSession, Receipt, RefreshToken, RefreshTokenRepository, Refusal,
-    Result, Rotation, Successor,
+    Binding, Error, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Result,
+    RevocationReport, Rotation, SessionOptions, Successor,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token};
 use refresh_tokens_support::{Database, race};
@@ -15,10 +15,10 @@ use uuid::Uuid;
 use crate::common::{create, is_valid, row};
 
 fn authenticated(new: NewRefreshToken, at: DateTime<Utc>) -> NewRefreshToken {
-    NewRefreshToken { session: NewSession::default().authenticated_at(at), ..new }
+    NewRefreshToken { session: SessionOptions::default().authenticated_at(at), ..new }
 }
 
-type Revocation = fn(&mut RefreshTokenRepository<'_>, &NewRefreshToken) -> Result<Receipt>;
+type Revocation = fn(&mut RefreshTokenRepository<'_>, &NewRefreshToken) -> Result<RevocationReport>;
 
 /// Each that cuts off the login of `NewRefreshToken`.
 const REVOCATIONS: [(&str, Revocation); 6] = [
@@ -144,7 +144,7 @@ fn invariant_3_a_login_that_waits_for_a_revocation_is_refused() {
             |conn| revoke(&mut RefreshTokenRepository::new(conn), &target),
             move |conn| RefreshTokenRepository::new(conn).create(&login),
         );
-        assert_eq!(receipt, Ok(Receipt::default()), "{name}");
+        assert_eq!(receipt, Ok(RevocationReport::default()), "{name}");
         assert_eq!(created, Err(Error::RevokedSinceLogin), "{name}");
     }
 }
@@ -176,11 +176,11 @@ fn an_authentication_in_the_future_is_refused() {
 }
 
 fn switch(org_id: Uuid) -> Successor {
-    Successor::new(Uuid::new_v4(), fresh_hash(), in_days(30)).active_org_id(org_id)
+    Successor::expiring_at(Uuid::new_v4(), fresh_hash(), in_days(30)).active_org_id(org_id)
 }
 
 /// Each that bars a user from an organisation.
-type Bar = fn(&mut RefreshTokenRepository<'_>, Uuid, Uuid) -> Result<Receipt>;
+type Bar = fn(&mut RefreshTokenRepository<'_>, Uuid, Uuid) -> Result<RevocationReport>;
 const BARS: [Bar; 2] = [
     |tokens, user_id, org_id| tokens.revoke_all_for_user_in_org(user_id, org_id),
     |tokens, _, org_id| tokens.revoke_all_for_org(org_id),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use diesel::PgConnection;
-use refresh_tokens::{Error, verify};
+use refresh_tokens::{Error, verify_schema};
 use refresh_tokens_support::Database;
 use refresh_tokens_support::database::{DISTRIBUTED, lines};
 
@@ -23,7 +23,7 @@ const NOT_ON: [&str; 25] = [
     "no_advisory_locks::",
     "pgbouncer::",
     "serializable::",
-    // They call `verify` for the whole of it.
+    // They call `verify_schema` for the whole of it.
     "guest::invariant_10_a_role_that_owns_nothing_runs_every_verb",
     "roles::",
     // They rotate as other software does, whose successors only the trigger makes members of the session.
@@ -63,7 +63,7 @@ fn nothing_is_left_out_but_what_other_engines_lack() {
     }
     let gates = "SELECT format('gate %s', gate) AS line FROM refresh_token_gates ORDER BY gate";
     assert_eq!(lines(left, gates), lines(whole, gates));
-    let Err(Error::SchemaMismatch(problems)) = verify(left) else { panic!() };
+    let Err(Error::SchemaMismatch(problems)) = verify_schema(left) else { panic!() };
     assert!(problems.len() == 1 && problems[0].starts_with("trigger "), "{problems:?}");
 }
 
@@ -98,7 +98,7 @@ fn no_statement_has_what_other_engines_lack() {
 #[test]
 fn every_select_of_a_verb_has_a_list() {
     // These read PostgreSQL's catalog.
-    let of_postgres = ["archive_", "durability", "indexes", "verify"];
+    let of_postgres = ["archive_", "durability", "indexes", "verify_schema"];
     let mut read = 0;
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sql")).unwrap() {
         let path = entry.unwrap().path();

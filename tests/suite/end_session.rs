@@ -4,8 +4,8 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, BreachResponse, Error, OnReuse, Receipt, Redemption, RefreshTokenRepository, Refusal, RevokedReason,
-    Rotation, SessionQuery, SessionState, Successor, TokenHash,
+    Binding, BreachResponse, Error, OnReuse, Redemption, RefreshTokenRepository, Refusal, RevocationReport,
+    RevokedReason, Rotation, SessionQuery, SessionState, Successor, TokenHash,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, successor};
 use refresh_tokens_support::{Database, race};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::common::{By, chain, create, expire, is_valid, rotate, row, statements};
 
-fn counts(receipt: Receipt) -> (usize, usize, usize) {
+fn counts(receipt: RevocationReport) -> (usize, usize, usize) {
     (receipt.tokens, receipt.sessions, receipt.live)
 }
 
@@ -45,10 +45,10 @@ fn it_costs_one_row_however_long_the_history() {
 fn nothing_of_the_session_is_accepted_any_more() {
     let mut conn = connection();
     let first = create(&mut conn);
-    let sent = Successor::new(Uuid::new_v4(), fresh_hash(), in_days(30));
+    let sent = Successor::expiring_at(Uuid::new_v4(), fresh_hash(), in_days(30));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let Ok(Rotation::Rotated(live)) = tokens.rotate(&first.token_hash, &sent, Binding::ANY) else { panic!() };
-    let receipt = tokens.because(RevokedReason::LoggedOut).end_session_by_hash(&first.token_hash).unwrap();
+    let receipt = tokens.with_reason(RevokedReason::LoggedOut).end_session_by_hash(&first.token_hash).unwrap();
     assert_eq!(counts(receipt), (1, 1, 1));
     let outcome = tokens.rotate(&live.token_hash, &successor(), Binding::ANY).unwrap();
     assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(_))), "{outcome:?}");
@@ -57,7 +57,7 @@ fn nothing_of_the_session_is_accepted_any_more() {
     assert!(matches!(outcome, Rotation::Refused(Refusal::Revoked(_))), "{outcome:?}");
     let outcome = tokens.rotate(&first.token_hash, &successor(), Binding::ANY).unwrap();
     assert!(matches!(outcome, Rotation::Refused(Refusal::Reused(_))), "{outcome:?}");
-    let page = tokens.list_sessions(&SessionQuery::of_user(first.user_id).with_ended()).unwrap();
+    let page = tokens.list_sessions(&SessionQuery::of_user(first.user_id).include_ended()).unwrap();
     let state = page.sessions[0].state;
     assert!(matches!(state, SessionState::Revoked { reason: Some(RevokedReason::LoggedOut), .. }), "{state:?}");
 }
@@ -73,7 +73,7 @@ fn what_has_ended_is_not_ended_again() {
     }
     assert_eq!(counts(tokens.end_session(expired.session_id).unwrap()), (1, 0, 0));
     for unknown in [tokens.end_session(Uuid::new_v4()), tokens.end_session_by_hash(&fresh_hash())] {
-        assert_eq!(unknown, Ok(Receipt::default()));
+        assert_eq!(unknown, Ok(RevocationReport::default()));
     }
     assert!(matches!(tokens.end_session(Uuid::nil()), Err(Error::InvalidInput(_))));
 }
@@ -116,9 +116,9 @@ fn it_is_a_breach_response_as_well() {
     let hashes = chain(&mut conn, 3);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let mut redeem = || tokens.redeem(&hashes[0], &successor(), Binding::ANY, OnReuse::EndSession).unwrap();
-    let Redemption::Reused { response: BreachResponse::Given(receipt), .. } = redeem() else { panic!() };
+    let Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } = redeem() else { panic!() };
     assert_eq!(counts(receipt), (1, 1, 1));
-    assert!(matches!(redeem(), Redemption::Reused { response: BreachResponse::GivenBefore, .. }));
+    assert!(matches!(redeem(), Redemption::Reused { response: BreachResponse::AlreadyHandled, .. }));
     let rows = hashes.iter().map(|hash| row(&mut conn, hash));
     assert_eq!(rows.filter(|row| row.revoked_at.is_some()).count(), 1);
 }

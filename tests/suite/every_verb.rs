@@ -3,8 +3,8 @@
 
 use diesel::prelude::*;
 use refresh_tokens::{
-    Binding, BreachResponse, Error, NewRefreshToken, NewSession, OnReuse, Redemption, RefreshToken,
-    RefreshTokenRepository, Result, Rotation, RotationRequest, SessionLimit, SessionQuery, Successor, TokenHash,
+    Binding, BreachResponse, Error, NewRefreshToken, OnReuse, Redemption, RefreshToken, RefreshTokenRepository, Result,
+    Rotation, RotationRequest, SessionLimit, SessionOptions, SessionQuery, Successor, TokenHash,
 };
 use refresh_tokens_support::doc::{new_token, successor};
 use uuid::Uuid;
@@ -91,7 +91,7 @@ fn redeem(tokens: &mut RefreshTokenRepository<'_>, presented: &TokenHash, case: 
     Ok(match tokens.redeem(presented, &case.successor, Binding::ANY, OnReuse::RevokeSession)? {
         Redemption::Rotated { .. } => "rotated",
         Redemption::Repeated { .. } => "repeated",
-        Redemption::Reused { response, .. } => ended(matches!(response, BreachResponse::Given(_))),
+        Redemption::Reused { response, .. } => ended(matches!(response, BreachResponse::Revoked(_))),
         Redemption::Refused(_) => "refused",
     })
 }
@@ -109,14 +109,15 @@ pub(crate) const VERBS: &[Verb] = &[
     reads(
         "list_sessions",
         |tokens, case| {
-            let page = tokens.list_sessions(&SessionQuery::of_user(case.live.user_id).with_ended())?;
+            let page = tokens.list_sessions(&SessionQuery::of_user(case.live.user_id).include_ended())?;
             Ok(some(page.sessions.first()))
         },
         "some",
     ),
     creates("create", |tokens, case| tokens.create(&case.login).map(|_| "created")),
     creates("create, authenticated and limited", |tokens, case| {
-        let session = NewSession::default().authenticated_at(case.live.created_at).limit(SessionLimit::end_oldest(5));
+        let session =
+            SessionOptions::default().authenticated_at(case.live.created_at).limit(SessionLimit::end_oldest(5));
         tokens.create(&NewRefreshToken { session, ..case.login.clone() }).map(|_| "created")
     }),
     rotates(

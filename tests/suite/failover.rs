@@ -12,7 +12,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, DurabilityRisk, Error, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, ReplicaLookups,
+    Binding, DurabilityRisk, Error, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, ReplicaReader,
     Rotation, SessionQuery, StoreConfig, TokenHash, verify_durability,
 };
 use refresh_tokens_support::database::{connect, with_parameters};
@@ -306,38 +306,35 @@ fn a_replica_says_up_to_which_moment_it_knows() {
     fleet.await_replay();
     let query = SessionQuery::of_user(token.user_id);
     let look_up = |conn: &mut PgConnection| {
-        let mut replica = ReplicaLookups::new(conn);
-        let found = replica.get_by_hash(&token.token_hash).unwrap().whatever_its_age().expect("it was created");
-        let sessions = replica.list_sessions(&query).unwrap().whatever_its_age().sessions.len();
+        let mut replica = ReplicaReader::new(conn);
+        let found = replica.get_by_hash(&token.token_hash).unwrap().into_inner().expect("it was created");
+        let sessions = replica.list_sessions(&query).unwrap().into_inner().sessions.len();
         let valid = replica.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap();
         (found.revoked_at, sessions, valid)
     };
     let (revoked_at, sessions, valid) = look_up(&mut replica);
     assert_eq!((revoked_at, sessions), (None, 1));
-    assert!(valid.complete_until().unwrap() >= token.created_at);
+    assert!(valid.as_of().unwrap() >= token.created_at);
 
     replica.batch_execute("SELECT pg_wal_replay_pause()").unwrap();
     assert!(RefreshTokenRepository::new(&mut primary).revoke(token.id).unwrap().is_revoked());
     let revoked_at = row(&mut primary, &token.token_hash).revoked_at.unwrap();
     let (unknown, sessions, valid) = look_up(&mut replica);
     assert_eq!((unknown, sessions), (None, 1), "the revocation has not come here");
-    assert!(valid.complete_until().unwrap() < revoked_at);
+    assert!(valid.as_of().unwrap() < revoked_at);
     let age = valid.age().unwrap();
-    let valid = valid.if_younger_than(age - TimeDelta::microseconds(1)).expect_err("it is older");
-    assert!(valid.if_younger_than(age).unwrap().is_some());
+    let valid = valid.if_fresher_than(age - TimeDelta::microseconds(1)).expect_err("it is older");
+    assert!(valid.if_fresher_than(age).unwrap().is_some());
 
     replica.batch_execute("SELECT pg_wal_replay_resume()").unwrap();
     fleet.await_replay();
     let (known, sessions, valid) = look_up(&mut replica);
     assert_eq!((known, sessions), (Some(revoked_at), 0));
-    assert!(valid.complete_until().unwrap() >= revoked_at);
-    assert_eq!(valid.whatever_its_age(), None);
+    assert!(valid.as_of().unwrap() >= revoked_at);
+    assert_eq!(valid.into_inner(), None);
     let refused = RefreshTokenRepository::new(&mut replica).revoke(token.id);
     assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
-    assert_eq!(
-        ReplicaLookups::new(&mut primary).get_by_hash(&token.token_hash).unwrap().age(),
-        Some(TimeDelta::zero())
-    );
+    assert_eq!(ReplicaReader::new(&mut primary).get_by_hash(&token.token_hash).unwrap().age(), Some(TimeDelta::zero()));
 }
 
 #[expect(clippy::print_stdout, reason = "shown where the test fails, or with --nocapture")]

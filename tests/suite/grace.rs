@@ -77,8 +77,8 @@ fn the_grace_period_ends_by_the_databases_clock() {
     let second = rotated(refresh(&service, &first));
     pass(&database, &first, 60);
     let (kind_of, response) = kind(&refresh(&service, &first));
-    assert_eq!(kind_of, ReuseKind::AfterGrace);
-    assert!(matches!(response, BreachResponse::Given(receipt) if receipt.live == 1), "{response:?}");
+    assert_eq!(kind_of, ReuseKind::SuccessorUnused);
+    assert!(matches!(response, BreachResponse::Revoked(receipt) if receipt.live == 1), "{response:?}");
     // The response has ended the session, also for who has the successor.
     assert!(matches!(refresh(&service, &second), Refresh::Refused(Refusal::Revoked(_))));
 }
@@ -90,7 +90,7 @@ fn the_grace_period_closes_at_the_successors_first_use() {
     let second = rotated(refresh(&service, &first));
     let third = rotated(refresh(&service, &second));
     // Only the immediate predecessor of the live token has it: not its own predecessor, however quick.
-    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::OlderGeneration);
+    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::SuccessorUsed);
     assert!(matches!(refresh(&service, &third), Refresh::Refused(Refusal::Revoked(_))));
     assert_eq!(live_tokens(&database), 0);
 }
@@ -102,7 +102,7 @@ fn without_a_grace_period_every_second_presentation_is_reuse() {
     let _lost = rotated(refresh(&service, &first));
     // Also where the database's clock was set back since the rotation.
     pass(&database, &first, -3_600);
-    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::AfterGrace);
+    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::SuccessorUnused);
     assert_eq!(live_tokens(&database), 0);
 }
 
@@ -114,7 +114,7 @@ fn a_rotation_of_which_nobody_knows_when_has_no_grace() {
     let _second = rotated(refresh(&service, &first));
     let unknown = dsl::rotated_at.eq(None::<chrono::DateTime<chrono::Utc>>);
     diesel::update(dsl::refresh_tokens).set(unknown).execute(&mut database.connect()).unwrap();
-    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::AfterGrace);
+    assert_eq!(kind(&refresh(&service, &first)).0, ReuseKind::SuccessorUnused);
 }
 
 #[test]
@@ -126,13 +126,13 @@ fn a_revoked_token_has_no_grace() {
         match what {
             "the token" => assert!(service.store().revoke(first.token.id).unwrap().is_revoked()),
             "its successor" => assert!(service.store().revoke(second.token.id).unwrap().is_revoked()),
-            _ => assert_eq!(service.end_session(first.secret.expose()).unwrap().sessions, 1),
+            _ => assert_eq!(service.log_out(first.secret.expose()).unwrap().sessions, 1),
         }
         let outcome = refresh(&service, &first);
         assert!(matches!(outcome, Refresh::Refused(Refusal::Revoked(_))), "{what}: {outcome:?}");
         // After the grace period it is reuse, of a session that has ended unless only the spent row was revoked.
         pass(&database, &first, 61);
-        let expected = if what == "the token" { ReuseKind::AfterGrace } else { ReuseKind::SessionEnded };
+        let expected = if what == "the token" { ReuseKind::SuccessorUnused } else { ReuseKind::SessionEnded };
         assert_eq!(kind(&refresh(&service, &first)).0, expected, "{what}");
     }
 }
@@ -152,7 +152,7 @@ fn somebody_elses_repeat_is_reuse() {
     let (service, first) = begin(&database, SessionPolicy::default());
     let _second = rotated(refresh(&service, &first));
     let stranger = service.refresh(first.secret.expose(), Binding::user(Uuid::new_v4())).unwrap();
-    assert_eq!(kind(&stranger).0, ReuseKind::AfterGrace);
+    assert_eq!(kind(&stranger).0, ReuseKind::SuccessorUnused);
 }
 
 /// Two tabs: the second waits for the first one's COMMIT, and gets what it made.
@@ -188,7 +188,7 @@ fn invariant_1_a_repeat_beside_the_successors_first_use_is_reuse() {
         move |conn| other.refresh_on(&mut RefreshTokenRepository::new(conn), presented.expose(), Binding::ANY),
     );
     assert!(used.successor().is_some());
-    assert_eq!(kind(&late.unwrap()).0, ReuseKind::OlderGeneration);
+    assert_eq!(kind(&late.unwrap()).0, ReuseKind::SuccessorUsed);
 }
 
 /// Between two nodes, one of which has another newest pepper already.
@@ -221,14 +221,14 @@ fn redeem_tells_the_kinds_of_reuse_apart() {
         }
     };
     let hashes = chain(&mut conn, 3);
-    assert_eq!(kind_of(&hashes[1], &mut conn), ReuseKind::AfterGrace);
-    assert_eq!(kind_of(&hashes[0], &mut conn), ReuseKind::OlderGeneration);
+    assert_eq!(kind_of(&hashes[1], &mut conn), ReuseKind::SuccessorUnused);
+    assert_eq!(kind_of(&hashes[0], &mut conn), ReuseKind::SuccessorUsed);
     let newest = row(&mut conn, &hashes[2]);
     let ends: [fn(&mut PgConnection, &refresh_tokens::RefreshToken); 3] = [
         |conn, newest| expire(conn, &newest.token_hash, 1),
         |conn, newest| {
             let mut tokens = RefreshTokenRepository::new(conn);
-            assert!(tokens.because(RevokedReason::LoggedOut).revoke(newest.id).unwrap().is_revoked());
+            assert!(tokens.with_reason(RevokedReason::LoggedOut).revoke(newest.id).unwrap().is_revoked());
         },
         |conn, newest| {
             diesel::delete(dsl::refresh_tokens.find(newest.id)).execute(conn).unwrap();
@@ -246,7 +246,7 @@ fn redeem_tells_the_kinds_of_reuse_apart() {
 fn invariant_6_redeem_tells_a_repeat_from_a_first_exchange() {
     let mut conn = connection();
     let token = create(&mut conn);
-    let request = Successor::lasting(Uuid::new_v4(), doc::fresh_hash(), TimeDelta::days(1));
+    let request = Successor::with_lifetime(Uuid::new_v4(), doc::fresh_hash(), TimeDelta::days(1));
     let mut redeem = || {
         RefreshTokenRepository::new(&mut conn)
             .redeem(&token.token_hash, &request, Binding::ANY, OnReuse::RevokeSession)

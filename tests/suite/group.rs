@@ -241,7 +241,7 @@ fn invariant_9_a_wait_for_a_turn_ends_busy() {
     let [held, given_up] = group.tokens();
     let (first, ()) = group.while_waiting_for(&held, |group| {
         let outcome = group.rotator.rotate(&given_up, &successor(), Binding::ANY);
-        assert_eq!(outcome, Err(Error::Busy(Wait::Turn)));
+        assert_eq!(outcome, Err(Error::Busy(Wait::Queue)));
         assert_eq!(group.rotator.waiting(), 0);
     });
     assert!(is_rotated(&first));
@@ -263,7 +263,7 @@ fn shutdown_waits_for_those_who_wait() {
     });
     shutdown.join().unwrap();
     assert!(is_valid(&group.database, &late));
-    assert_eq!(group.rotator.rotate(&late, &successor(), Binding::ANY), Err(Error::ShutDown));
+    assert_eq!(group.rotator.rotate(&late, &successor(), Binding::ANY), Err(Error::GroupShutDown));
     assert!(is_rotated(&first) && is_rotated(&waiting.join().unwrap()));
     group.rotator.shutdown();
 }
@@ -271,7 +271,7 @@ fn shutdown_waits_for_those_who_wait() {
 #[test]
 fn bad_input_is_refused_before_it_queues() {
     let group = Group::new(1, &GroupConfig::default());
-    let successor = Successor::new(Uuid::nil(), fresh_hash(), in_days(30));
+    let successor = Successor::expiring_at(Uuid::nil(), fresh_hash(), in_days(30));
     let outcome = group.rotator.rotate(&fresh_hash(), &successor, Binding::ANY);
     assert!(matches!(outcome, Err(Error::InvalidInput(InvalidInput::NilUuid { .. }))), "{outcome:?}");
     assert_eq!(group.sent.begins(), 0);
@@ -294,7 +294,7 @@ fn reuse_is_answered() {
     let session = chain(&mut database.connect(), 2);
     let group = GroupRotator::new(store(&database), &GroupConfig::default());
     let outcome = group.redeem(&session[0], &successor(), Binding::ANY, OnReuse::RevokeSession).unwrap();
-    let Redemption::Reused { response: BreachResponse::Given(receipt), .. } = outcome else { panic!("{outcome:?}") };
+    let Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((receipt.sessions, receipt.live), (1, 1));
     assert!(!is_valid(&database, &session[1]));
 }

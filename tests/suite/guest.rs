@@ -7,8 +7,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, OnReuse, Receipt, Redemption, RefreshTokenRepository, Refusal,
-    RevokedReason, Rotation, RotationRequest, SessionQuery, TokenRevocation,
+    Binding, Error, NewRefreshToken, OnReuse, Redemption, RefreshTokenRepository, Refusal, RevocationReport,
+    RevokedReason, Rotation, RotationRequest, SessionOptions, SessionQuery, TokenRevocation,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::{Database, race, reference};
@@ -49,7 +49,7 @@ fn invariant_10_a_verb_that_fails_leaves_the_hosts_transaction_usable() {
         let mut tokens = RefreshTokenRepository::new(conn);
         let taken = NewRefreshToken { id: token.id, ..new_token() };
         assert_eq!(tokens.create(&taken), Err(Error::DuplicateId));
-        let taken = refresh_tokens::Successor::new(token.id, fresh_hash(), in_days(1));
+        let taken = refresh_tokens::Successor::expiring_at(token.id, fresh_hash(), in_days(1));
         assert_eq!(tokens.rotate(&token.token_hash, &taken, Binding::ANY), Err(Error::DuplicateId));
         tokens.create(&new_token())
     });
@@ -177,7 +177,7 @@ fn invariant_2_whatever_the_default_isolation() {
 fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     let database = Database::migrated();
     let mut conn = roles::who_runs_the_reference_too(&database);
-    refresh_tokens::verify(&mut conn).unwrap();
+    refresh_tokens::verify_schema(&mut conn).unwrap();
     let hashes = chain(&mut conn, 2);
     let after_the_reference = rotate(By::Reference, &mut conn, &hashes[1]);
     let first = row(&mut conn, &hashes[0]);
@@ -190,25 +190,28 @@ fn invariant_10_a_role_that_owns_nothing_runs_every_verb() {
     assert_eq!(tokens.revoke_token_chain(first.id).map(|receipt| receipt.tokens), Ok(1));
     assert_eq!(tokens.revoke_all_for_user(first.user_id).map(|receipt| receipt.tokens), Ok(0));
     assert_eq!(tokens.revoke_all_for_user_except(first.user_id, first.id).map(|receipt| receipt.tokens), Ok(0));
-    assert_eq!(tokens.revoke_all_for_user_except_session(first.user_id, Uuid::new_v4()), Ok(Receipt::default()));
-    let session = NewSession::default().authenticated_at(tokens.now().unwrap());
+    assert_eq!(
+        tokens.revoke_all_for_user_except_session(first.user_id, Uuid::new_v4()),
+        Ok(RevocationReport::default())
+    );
+    let session = SessionOptions::default().authenticated_at(tokens.now().unwrap());
     let login = tokens.create(&NewRefreshToken { session, ..new_token() }).unwrap();
     let elsewhere = successor().active_org_id(first.active_org_id);
     let redeemed = tokens.redeem(&login.token_hash, &elsewhere, Binding::ANY, OnReuse::RevokeSession);
     assert!(matches!(redeemed, Ok(Redemption::Rotated { .. })), "{redeemed:?}");
     let reused = tokens.redeem(&login.token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession);
     assert!(matches!(reused, Ok(Redemption::Reused { .. })), "{reused:?}");
-    assert_eq!(tokens.list_sessions(&SessionQuery::of_user(login.user_id).with_ended()).unwrap().sessions.len(), 1);
-    assert_eq!(tokens.revoke_session(first.session_id), Ok(Receipt::default()));
-    assert_eq!(tokens.revoke_session_by_hash(&login.token_hash), Ok(Receipt::default()));
+    assert_eq!(tokens.list_sessions(&SessionQuery::of_user(login.user_id).include_ended()).unwrap().sessions.len(), 1);
+    assert_eq!(tokens.revoke_session(first.session_id), Ok(RevocationReport::default()));
+    assert_eq!(tokens.revoke_session_by_hash(&login.token_hash), Ok(RevocationReport::default()));
     let batched = tokens.create(&new_token()).unwrap().token_hash;
     let outcomes = tokens.rotate_many(&[RotationRequest::new(batched.clone(), successor())]).unwrap();
     assert!(matches!(outcomes[..], [Ok(Rotation::Rotated(_))]), "{outcomes:?}");
     assert_eq!(tokens.end_session_by_hash(&batched).map(|receipt| receipt.live), Ok(1));
-    assert_eq!(tokens.end_session(first.session_id), Ok(Receipt::default()));
-    assert_eq!(tokens.revoke_all_for_user_in_org(first.user_id, first.active_org_id), Ok(Receipt::default()));
-    assert_eq!(tokens.revoke_all_for_org(first.active_org_id), Ok(Receipt::default()));
-    assert_eq!(tokens.revoke_all_for_everyone(), Ok(Receipt::default()));
+    assert_eq!(tokens.end_session(first.session_id), Ok(RevocationReport::default()));
+    assert_eq!(tokens.revoke_all_for_user_in_org(first.user_id, first.active_org_id), Ok(RevocationReport::default()));
+    assert_eq!(tokens.revoke_all_for_org(first.active_org_id), Ok(RevocationReport::default()));
+    assert_eq!(tokens.revoke_all_for_everyone(), Ok(RevocationReport::default()));
 }
 
 /// Rows as only other software would write them, and what presenting them must lead to: never a panic, never a

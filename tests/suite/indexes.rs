@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{Error, RefreshTokenRepository, Wait, build_indexes, verify};
+use refresh_tokens::{Error, RefreshTokenRepository, Wait, build_indexes, verify_schema};
 use refresh_tokens_support::doc::new_token;
 use refresh_tokens_support::{Database, race};
 
@@ -25,10 +25,10 @@ fn indexes_that_are_missing_are_built_and_no_others() {
     let mut conn = database.connect();
     assert_eq!(build_indexes(&mut conn), Ok(Vec::new()));
     drop_all(&mut conn);
-    let Err(Error::SchemaMismatch(problems)) = verify(&mut conn) else { panic!() };
+    let Err(Error::SchemaMismatch(problems)) = verify_schema(&mut conn) else { panic!() };
     assert_eq!(problems.iter().filter(|problem| problem.contains("call build_indexes, or CREATE INDEX")).count(), 3);
     assert_eq!(build_indexes(&mut conn).unwrap(), INDEXES);
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
 }
 
 /// The build waits for a transaction that was open before; a token is issued and another one rotated meanwhile.
@@ -50,7 +50,7 @@ fn nobody_who_writes_waits_while_an_index_is_built() {
         })
         .unwrap();
     assert_eq!(building.join().unwrap().unwrap(), INDEXES);
-    assert_eq!(verify(&mut writer), Ok(()));
+    assert_eq!(verify_schema(&mut writer), Ok(()));
     assert!(is_valid(&database, &successor));
 }
 
@@ -69,10 +69,10 @@ fn a_build_that_was_broken_off_begins_anew() {
         })
         .unwrap();
     conn.batch_execute("RESET lock_timeout").unwrap();
-    assert!(verify(&mut conn).is_err());
+    assert!(verify_schema(&mut conn).is_err());
     let built: BTreeSet<String> = build_indexes(&mut conn).unwrap().into_iter().collect();
     assert_eq!(built, INDEXES.map(str::to_owned).into());
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
 }
 
 #[test]

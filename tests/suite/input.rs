@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, MAX_EXPIRY, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository,
+    Binding, Error, InvalidInput, MAX_EXPIRY, NewRefreshToken, RefreshToken, RefreshTokenRepository, SessionOptions,
     SessionQuery, Successor, TokenHash, TokenRevocation,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
@@ -54,7 +54,7 @@ fn create_refuses_nil_ids_and_impossible_expiries() {
     let mut conn = connection();
     let nil_id = Uuid::nil();
     let expires = |expires_at| NewRefreshToken { expires_at, ..new_token() };
-    let session = |end| NewRefreshToken { session: NewSession::default().expires_at(end), ..new_token() };
+    let session = |end| NewRefreshToken { session: SessionOptions::default().expires_at(end), ..new_token() };
     let a_second_ago = race::now(&mut conn) - Duration::seconds(1);
     let too_late = MAX_EXPIRY + Duration::nanoseconds(1);
     for (new, error) in [
@@ -84,11 +84,11 @@ fn rotate_refuses_nil_ids_and_impossible_expiries() {
     let mut conn = connection();
     let token = create(&mut conn);
     let before = all_rows(&mut conn);
-    let expires = |at| Successor::new(Uuid::new_v4(), fresh_hash(), at);
+    let expires = |at| Successor::expiring_at(Uuid::new_v4(), fresh_hash(), at);
     let a_second_ago = race::now(&mut conn) - Duration::seconds(1);
     let field = "successor.expires_at";
     for (successor, binding, error) in [
-        (Successor::new(Uuid::nil(), fresh_hash(), in_days(1)), Binding::ANY, nil("successor.id")),
+        (Successor::expiring_at(Uuid::nil(), fresh_hash(), in_days(1)), Binding::ANY, nil("successor.id")),
         (successor().active_org_id(Uuid::nil()), Binding::ANY, nil("successor.active_org_id")),
         (successor(), Binding::user(Uuid::nil()), nil("binding.user_id")),
         (successor(), Binding::ANY.org(Uuid::nil()), nil("binding.org_id")),

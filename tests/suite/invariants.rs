@@ -261,7 +261,7 @@ fn invariant_8_the_databases_clock_decides() {
     let field = "successor.expires_at";
     let born_expired = Err(InvalidInput::ExpiryNotInFuture { field }.into());
     assert_eq!(tokens.rotate(&token.token_hash, &successor(), Binding::ANY), born_expired);
-    let later = Successor::new(new_token().id, new_token().token_hash, in_days(60));
+    let later = Successor::expiring_at(new_token().id, new_token().token_hash, in_days(60));
     let outcome = tokens.rotate(&token.token_hash, &later, Binding::ANY);
     assert_eq!(outcome, Ok(Rotation::Refused(Refusal::Expired(token.clone()))));
     let locked = tokens.transaction(|tx| Ok(tx.get_valid_for_rotation(&token.token_hash, Binding::ANY)?.is_some()));

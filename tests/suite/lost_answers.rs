@@ -105,9 +105,9 @@ fn invariant_6_needs_both_id_and_hash() {
     let mut conn = connection();
     let token = create(&mut conn);
     let asked = new_token();
-    let made = Successor::new(asked.id, asked.token_hash.clone(), in_days(1));
-    let other_hash = Successor::new(asked.id, new_token().token_hash, in_days(1));
-    let other_id = Successor::new(new_token().id, asked.token_hash, in_days(1));
+    let made = Successor::expiring_at(asked.id, asked.token_hash.clone(), in_days(1));
+    let other_hash = Successor::expiring_at(asked.id, new_token().token_hash, in_days(1));
+    let other_id = Successor::expiring_at(new_token().id, asked.token_hash, in_days(1));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let _ = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
     for other in [other_hash, other_id] {
@@ -125,7 +125,7 @@ fn invariant_6_needs_the_id_of_the_hash() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let Rotation::Rotated(second) = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap() else { panic!() };
     let third = rotate(By::Library, &mut conn, &second.token_hash);
-    let mixed = Successor::new(second.id, third, in_days(1));
+    let mixed = Successor::expiring_at(second.id, third, in_days(1));
     let outcome = RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &mixed, Binding::ANY);
     assert!(matches!(outcome, Ok(Rotation::Refused(Refusal::Reused(_)))), "{outcome:?}");
 }
@@ -149,7 +149,7 @@ fn invariant_6_needs_a_token_of_the_same_session() {
     let mut conn = connection();
     let token = create(&mut conn);
     let other = new_token();
-    let made = Successor::new(other.id, other.token_hash.clone(), in_days(1));
+    let made = Successor::expiring_at(other.id, other.token_hash.clone(), in_days(1));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let _ = tokens.rotate(&token.token_hash, &made, Binding::ANY).unwrap();
     diesel::delete(dsl::refresh_tokens.find(other.id)).execute(&mut *conn).unwrap();

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
-use refresh_tokens::{Binding, Error, RefreshTokenRepository, migrate, revert, verify};
+use refresh_tokens::{Binding, Error, RefreshTokenRepository, drop_tables, migrate, verify_schema};
 use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, database};
 use uuid::Uuid;
@@ -46,7 +46,7 @@ pub(crate) fn tables(conn: &mut PgConnection) -> Vec<String> {
 }
 
 fn problems(conn: &mut PgConnection) -> Vec<String> {
-    match verify(conn) {
+    match verify_schema(conn) {
         Err(Error::SchemaMismatch(problems)) => problems,
         other => panic!("{other:?}"),
     }
@@ -56,13 +56,13 @@ fn problems(conn: &mut PgConnection) -> Vec<String> {
 fn up_down_and_up_again() {
     let database = Database::empty();
     let mut conn = database.connect();
-    assert_eq!(verify(&mut conn), Err(Error::SchemaMissing));
+    assert_eq!(verify_schema(&mut conn), Err(Error::SchemaMissing));
     for _ in 0..2 {
         assert_eq!(migrate(&mut conn).unwrap(), NAMES);
         assert_eq!(migrate(&mut conn).unwrap(), [""; 0]);
-        assert_eq!(verify(&mut conn), Ok(()));
+        assert_eq!(verify_schema(&mut conn), Ok(()));
         assert_eq!(tables(&mut conn), TABLES);
-        let reverted = revert(&mut conn).unwrap();
+        let reverted = drop_tables(&mut conn).unwrap();
         assert_eq!(reverted, NAMES.map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
         assert_eq!(tables(&mut conn), [""; 0]);
     }
@@ -84,7 +84,7 @@ fn many_processes_migrate_at_once() {
             .collect();
         let applied: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap().unwrap()).collect();
         assert_eq!(applied, NAMES, "each once: {default_isolation}");
-        assert_eq!(verify(&mut database.connect()), Ok(()));
+        assert_eq!(verify_schema(&mut database.connect()), Ok(()));
     }
 }
 
@@ -94,13 +94,13 @@ fn it_works_inside_the_hosts_transaction() {
     let mut conn = database.connect();
     let undone: Result<(), Error> = conn.transaction(|conn| {
         migrate(conn)?;
-        verify(conn)?;
+        verify_schema(conn)?;
         Err(Error::Conflict)
     });
     assert_eq!(undone, Err(Error::Conflict));
     assert_eq!(tables(&mut conn), [""; 0]);
     conn.transaction(migrate).unwrap();
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
 }
 
 /// The host's migration has the version of our first one: in a shared ledger one of them would be skipped.
@@ -129,10 +129,10 @@ fn the_hosts_migrations_and_ours_leave_each_other_alone() {
     conn.run_next_migration(host()).unwrap();
     conn.revert_all_migrations(host()).unwrap();
     assert_eq!(tables(&mut conn), [&all[..1], &all[2..]].concat());
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
     // Ours, with theirs in place.
     conn.run_pending_migrations(host()).unwrap();
-    revert(&mut conn).unwrap();
+    drop_tables(&mut conn).unwrap();
     assert_eq!(tables(&mut conn), all[..2]);
     assert!(!conn.has_pending_migration(host()).unwrap());
     assert_eq!(migrate(&mut conn).unwrap(), NAMES);
@@ -148,7 +148,7 @@ fn a_schema_of_any_name_will_do() {
     let mut conn = home.connect();
     conn.batch_execute(&format!("CREATE SCHEMA {quoted}; SET search_path = {quoted}")).unwrap();
     assert_eq!(migrate(&mut conn).unwrap(), NAMES);
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
     let hashes = chain(&mut conn, 2);
 
     // The trigger finds its table by itself, whatever the search_path of the one who updates.
@@ -182,7 +182,7 @@ fn the_plain_sql_is_all_another_tool_needs() {
     for name in NAMES {
         conn.batch_execute(&file(name, "up.sql")).unwrap();
     }
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
     for name in NAMES.iter().rev() {
         conn.batch_execute(&file(name, "down.sql")).unwrap();
     }
@@ -253,7 +253,7 @@ fn more_than_is_needed_is_fine() {
          CREATE INDEX more ON refresh_tokens (active_org_id)",
     )
     .unwrap();
-    assert_eq!(verify(&mut conn), Ok(()));
+    assert_eq!(verify_schema(&mut conn), Ok(()));
     chain(&mut conn, 2);
 }
 

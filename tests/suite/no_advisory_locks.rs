@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{Error, build_indexes, migrate, verify};
+use refresh_tokens::{Error, build_indexes, migrate, verify_schema};
 use refresh_tokens_support::{Database, database};
 
 use crate::migrations::NAMES;
@@ -57,7 +57,7 @@ fn many_processes_migrate_at_once_all_the_same() {
         let (_database, url) = without_locks();
         let applied: Vec<String> = at_once(&url, migrate).into_iter().flat_map(Result::unwrap).collect();
         assert_eq!(applied, NAMES, "each once");
-        assert_eq!(verify(&mut database::connect(&url)), Ok(()));
+        assert_eq!(verify_schema(&mut database::connect(&url)), Ok(()));
     }
 }
 
@@ -74,7 +74,7 @@ fn many_processes_migrate_at_once_from_an_earlier_version() {
         database::connect(&url).batch_execute(ledger).unwrap();
         let applied: Vec<String> = at_once(&url, migrate).into_iter().flat_map(Result::unwrap).collect();
         assert_eq!(applied, NAMES, "each once");
-        assert_eq!(verify(&mut database::connect(&url)), Ok(()));
+        assert_eq!(verify_schema(&mut database::connect(&url)), Ok(()));
     }
 }
 
@@ -98,6 +98,6 @@ fn many_processes_build_the_indexes_at_once_all_the_same() {
         assert!(tries.iter().all(Option::is_some), "{tries:?}");
         let left = build_indexes(&mut conn);
         assert_eq!(left, Ok::<_, Error>(Vec::new()));
-        assert_eq!(verify(&mut conn), Ok(()));
+        assert_eq!(verify_schema(&mut conn), Ok(()));
     }
 }

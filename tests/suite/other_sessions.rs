@@ -5,7 +5,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, Receipt, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation,
+    Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, RevocationReport, RevokedReason, Rotation,
+    SessionOptions,
 };
 use refresh_tokens_support::doc::{connection, new_token, successor};
 use refresh_tokens_support::{Database, race};
@@ -22,7 +23,7 @@ fn rows_of(conn: &mut PgConnection, session_id: Uuid) -> Vec<RefreshToken> {
     rows.select(RefreshToken::as_select()).load(conn).unwrap()
 }
 
-fn keep(conn: &mut PgConnection, user_id: Uuid, session_id: Uuid) -> Receipt {
+fn keep(conn: &mut PgConnection, user_id: Uuid, session_id: Uuid) -> RevocationReport {
     RefreshTokenRepository::new(conn).revoke_all_for_user_except_session(user_id, session_id).unwrap()
 }
 
@@ -50,7 +51,7 @@ fn the_session_is_kept_as_it_is_and_the_others_end() {
         assert_eq!(ended.revoked_reason, Some(RevokedReason::OthersRevoked));
     }
     assert_eq!(rows_of(&mut conn, somebody_else.session_id), [somebody_else]);
-    assert_eq!(keep(&mut conn, here.user_id, here.session_id), Receipt::default());
+    assert_eq!(keep(&mut conn, here.user_id, here.session_id), RevocationReport::default());
 }
 
 /// It has no lock in common with a rotation of the session that is kept, so neither waits.
@@ -109,7 +110,7 @@ fn logins_that_were_authenticated_before_are_cut_off_and_the_kept_session_goes_o
     let before = race::now(&mut conn);
     keep(&mut conn, here.user_id, here.session_id);
     let mut log_in_at = |instant| {
-        let session = NewSession::default().authenticated_at(instant);
+        let session = SessionOptions::default().authenticated_at(instant);
         let new = NewRefreshToken { user_id: here.user_id, session, ..new_token() };
         RefreshTokenRepository::new(&mut conn).create(&new).map(drop)
     };

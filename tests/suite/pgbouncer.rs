@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, RefreshTokenRepository, RefreshTokenStore, SessionQuery, StoreConfig, Wait, check_pooler,
+    Binding, Error, RefreshTokenRepository, RefreshTokenStore, SessionQuery, StoreConfig, Wait, verify_pooler,
 };
 use refresh_tokens_support::database::{Pooled, THROUGH_PGBOUNCER, connect};
 use refresh_tokens_support::doc::{new_token, successor};
@@ -139,7 +139,7 @@ fn session_mode_is_not_mistaken_for_it() {
     in_transactions(&database, 3);
     let store = RefreshTokenStore::connect(database.url(), &StoreConfig::default().max_connections(2)).unwrap();
     assert!(store.create(&new_token()).is_ok());
-    assert_eq!(check_pooler(&mut database.connect(), &mut database.connect()), Ok(()));
+    assert_eq!(verify_pooler(&mut database.connect(), &mut database.connect()), Ok(()));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn invariant_9_waits_are_bounded_by_the_server_or_the_store_does_not_start() {
     let token = store.create(&new_token()).unwrap();
     let shorter = told().lock_timeout(Duration::from_millis(1_999));
     let lock = "ALTER ROLE postgres SET lock_timeout = '1999ms'".to_owned();
-    assert_eq!(refusal(database.url(), &shorter), Error::UnboundedWaits(vec![lock]));
+    assert_eq!(refusal(database.url(), &shorter), Error::MissingTimeouts(vec![lock]));
     let unbounded = refusal(&pooled.server().url(), &told());
     let said = unbounded.to_string();
     assert!(said.contains("ALTER ROLE postgres SET lock_timeout = '2000ms'; "), "{said}");

@@ -10,8 +10,8 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Text};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, CleanupBudget, Error, NewRefreshToken, NewSession, OnReuse, RefreshToken, RefreshTokenRepository,
-    RetentionPolicy, Rotation, RotationRequest, SessionQuery, Successor,
+    Binding, CleanupBudget, Error, NewRefreshToken, OnReuse, RefreshToken, RefreshTokenRepository, RetentionPolicy,
+    Rotation, RotationRequest, SessionOptions, SessionQuery, Successor,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, new_token, successor};
@@ -30,7 +30,7 @@ fn filled() -> Database {
          ANALYZE refresh_tokens",
     )
     .expect("the table can be filled");
-    RefreshTokenRepository::new(&mut conn).prepare_archive(0).expect("the role owns the archive");
+    RefreshTokenRepository::new(&mut conn).create_archive_partitions(0).expect("the role owns the archive");
     database
 }
 
@@ -107,11 +107,11 @@ const VERBS: [(&str, Verb); 30] = [
         tokens.rotate(&fresh.token_hash, &successor, Binding::ANY).map(drop)
     }),
     ("create, told when", |tokens, _| {
-        let session = NewSession::default().authenticated_at(tokens.now()?);
+        let session = SessionOptions::default().authenticated_at(tokens.now()?);
         tokens.create(&NewRefreshToken { session, ..new_token() }).map(drop)
     }),
     ("list_sessions", |tokens, token| {
-        tokens.list_sessions(&SessionQuery::of_user(token.user_id).with_ended().limit(5)).map(drop)
+        tokens.list_sessions(&SessionQuery::of_user(token.user_id).include_ended().limit(5)).map(drop)
     }),
     ("get_active_tokens_for_user", |tokens, token| tokens.get_active_tokens_for_user(token.user_id).map(drop)),
     ("cleanup_expired", |tokens, _| tokens.cleanup_expired(30).map(drop)),
@@ -121,7 +121,7 @@ const VERBS: [(&str, Verb); 30] = [
 ];
 
 fn retention() -> RetentionPolicy {
-    RetentionPolicy::default().rotated_for(TimeDelta::days(7)).longest_lifetime(TimeDelta::days(30))
+    RetentionPolicy::default().keep_rotated_for(TimeDelta::days(7)).longest_lifetime(TimeDelta::days(30))
 }
 
 /// Good requests and bad ones, one of which has the id of another token.
@@ -130,7 +130,7 @@ fn batch(tokens: &mut RefreshTokenRepository<'_>, taken: &RefreshToken) -> Resul
     for _ in 0..3 {
         batch.push(RotationRequest::new(tokens.create(&new_token())?.token_hash, successor()));
     }
-    let id = Successor::new(taken.id, fresh_hash(), taken.expires_at);
+    let id = Successor::expiring_at(taken.id, fresh_hash(), taken.expires_at);
     batch.push(RotationRequest::new(tokens.create(&new_token())?.token_hash, id));
     Ok(batch)
 }

@@ -6,8 +6,9 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, BreachResponse, Durability, Error, NewRefreshToken, NewSession, OnReuse, Redemption, RefreshToken,
-    RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RevokedReason, Rotation, Successor, TokenHash,
+    Binding, BreachResponse, Durability, Error, NewRefreshToken, OnReuse, Redemption, RefreshToken,
+    RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RevokedReason, Rotation, SessionOptions, Successor,
+    TokenHash,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, new_token, successor};
 use refresh_tokens_support::{Database, race};
@@ -29,7 +30,7 @@ fn reuse(redemption: Result<Redemption>) -> (RefreshToken, BreachResponse) {
 
 fn ended(response: BreachResponse) -> (usize, usize, usize) {
     match response {
-        BreachResponse::Given(receipt) => (receipt.tokens, receipt.sessions, receipt.live),
+        BreachResponse::Revoked(receipt) => (receipt.tokens, receipt.sessions, receipt.live),
         other => panic!("{other:?}"),
     }
 }
@@ -99,7 +100,7 @@ fn reuse_is_answered_by_the_policy() {
         assert_eq!(is_valid(&database, &other.token_hash), other_lives, "{on_reuse:?}");
         assert!(row(&mut conn, &session[1].token_hash).reused_at.is_some_and(|at| at > before));
         // A login that was authenticated before is cut off with the user's sessions, and only with them.
-        let session = NewSession::default().authenticated_at(before);
+        let session = SessionOptions::default().authenticated_at(before);
         let login = NewRefreshToken { user_id: other.user_id, session, ..new_token() };
         let created = RefreshTokenRepository::new(&mut conn).create(&login);
         assert_eq!(created.is_ok(), other_lives, "{created:?}");
@@ -127,7 +128,7 @@ fn the_callers_reason_goes_before_that_of_redeem() {
     let (session, _) = stolen(&mut conn);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let _ = tokens
-        .because(RevokedReason::AccountCompromised)
+        .with_reason(RevokedReason::AccountCompromised)
         .redeem(&session[0].token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession)
         .unwrap();
     assert_eq!(row(&mut conn, &session[2].token_hash).revoked_reason, Some(RevokedReason::AccountCompromised));
@@ -147,7 +148,7 @@ fn replays_of_a_dead_token_are_answered_once() {
     let later = RefreshTokenRepository::new(&mut conn).create(&login).unwrap();
     for _ in 0..2 {
         let replay = statements(&mut conn, |conn| {
-            assert_eq!(reuse(redeem(conn, stale, OnReuse::RevokeUser)).1, BreachResponse::GivenBefore);
+            assert_eq!(reuse(redeem(conn, stale, OnReuse::RevokeUser)).1, BreachResponse::AlreadyHandled);
         });
         assert_eq!(replay, 5, "BEGIN, lock, ROLLBACK, the token, its session; the first took {first}");
     }
@@ -168,7 +169,7 @@ fn of_two_replays_one_is_answered() {
         move |conn| redeem(conn, &again, OnReuse::RevokeSession),
     );
     assert_eq!(ended(reuse(first).1), (3, 1, 1));
-    assert_eq!(reuse(second).1, BreachResponse::GivenBefore);
+    assert_eq!(reuse(second).1, BreachResponse::AlreadyHandled);
 }
 
 /// The stale row may be deleted between detection and response: the response is given all the same, and is not taken for
@@ -226,7 +227,7 @@ fn a_breach_response_and_a_revocation_of_the_user_do_not_deadlock() {
         .unwrap();
     let (_, response) = reuse(redemption.join().unwrap());
     let receipt = revocation.join().unwrap().unwrap();
-    let BreachResponse::Given(given) = response else { panic!("{response:?}") };
+    let BreachResponse::Revoked(given) = response else { panic!("{response:?}") };
     assert_eq!((given.live + receipt.live, given.tokens + receipt.tokens), (1, 2));
 }
 
@@ -239,7 +240,7 @@ fn a_refusal_keeps_no_lock() {
     let rows: Vec<_> = hashes.iter().map(|hash| row(&mut conn, hash)).collect();
     let store = RefreshTokenStore::connect(database.url(), &database.config().lock_timeout(Duration::from_millis(50)));
     let store = store.unwrap();
-    let sent_again = Successor::new(rows[1].id, hashes[1].clone(), rows[1].expires_at);
+    let sent_again = Successor::expiring_at(rows[1].id, hashes[1].clone(), rows[1].expires_at);
     let stranger = Binding::user(Uuid::new_v4());
     RefreshTokenRepository::new(&mut conn)
         .transaction(|tx| {
@@ -263,7 +264,7 @@ fn reuse_of_a_token_of_nobody_cuts_off_nobody() {
     let hashes = chain(&mut conn, 2);
     diesel::update(dsl::refresh_tokens).set(dsl::user_id.eq(Uuid::nil())).execute(&mut *conn).unwrap();
     assert_eq!(ended(reuse(redeem(&mut conn, &hashes[0], OnReuse::RevokeUser)).1), (2, 1, 1));
-    let session = NewSession::default().authenticated_at(before);
+    let session = SessionOptions::default().authenticated_at(before);
     let login = NewRefreshToken { session, ..new_token() };
     assert!(RefreshTokenRepository::new(&mut conn).create(&login).is_ok());
 }
@@ -275,7 +276,7 @@ fn flaw_6_inside_a_transaction_the_outcome_says_what_a_rollback_undoes() {
     let (session, _) = stolen(&mut conn);
     let rolled_back = conn.transaction(|conn| {
         let redemption = redeem(conn, &session[0].token_hash, OnReuse::RevokeSession).unwrap();
-        assert!(matches!(redemption, Redemption::Reused { durability: Durability::UntilYourCommit, .. }));
+        assert!(matches!(redemption, Redemption::Reused { durability: Durability::PendingYourCommit, .. }));
         Err::<(), _>(DieselError::RollbackTransaction)
     });
     assert!(rolled_back.is_err());
@@ -289,7 +290,10 @@ fn flaw_6_inside_a_transaction_the_outcome_says_what_a_rollback_undoes() {
     let fresh = create(&mut conn);
     let outcome = RefreshTokenRepository::new(&mut conn)
         .transaction(|tx| tx.redeem(&fresh.token_hash, &successor(), Binding::ANY, OnReuse::RevokeSession));
-    assert!(matches!(outcome, Ok(Redemption::Rotated { durability: Durability::UntilYourCommit, .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Ok(Redemption::Rotated { durability: Durability::PendingYourCommit, .. })),
+        "{outcome:?}"
+    );
 }
 
 #[test]

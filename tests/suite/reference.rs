@@ -7,8 +7,8 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
-    Successor, TokenHash, TokenRevocation,
+    Binding, Error, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
+    SessionOptions, Successor, TokenHash, TokenRevocation,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
@@ -145,7 +145,7 @@ fn the_reference_begins_a_session_and_the_library_ends_it() {
 #[test]
 fn a_successor_joins_its_predecessors_session_when_it_is_named() {
     let mut conn = connection();
-    let session = NewSession::default().expires_at(in_days(10));
+    let session = SessionOptions::default().expires_at(in_days(10));
     let login = RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { session, ..new_token() }).unwrap();
     let session_end = login.session_expires_at.expect("it was given");
 

@@ -30,9 +30,9 @@ use rows::{Kind, Made, count, expired_rows, fill};
 /// What most tests clean up by: shorter for what is spent than for what expired.
 fn policy() -> RetentionPolicy {
     RetentionPolicy::default()
-        .expired_for(TimeDelta::days(30))
-        .rotated_for(TimeDelta::days(7))
-        .revoked_for(TimeDelta::days(3))
+        .keep_expired_for(TimeDelta::days(30))
+        .keep_rotated_for(TimeDelta::days(7))
+        .keep_revoked_for(TimeDelta::days(3))
 }
 
 fn counts(made: &[Made]) -> (u64, u64, u64) {
@@ -151,7 +151,7 @@ fn a_row_budget_is_exact_and_another_run_goes_on() {
     let mut budget = CleanupBudget::default().batch(20).max_rows(50);
     let report = tokens.cleanup(&policy(), &budget).unwrap();
     assert_eq!((report.expired, report.batches, report.end), (50, 3, Some(CleanupEnd::RowBudget)));
-    budget = budget.after(report.next.unwrap());
+    budget = budget.resume_from(report.next.unwrap());
     let report = tokens.cleanup(&policy(), &budget).unwrap();
     assert_eq!((report.expired, report.end, report.next), (45, Some(CleanupEnd::Complete), None));
     assert_eq!(count(&mut conn), 0);
@@ -214,7 +214,7 @@ fn in_a_callers_transaction_it_says_that_nothing_is_done_yet() {
         // A rest would never end.
         let budget = CleanupBudget::default().batch(10).pause(Duration::from_secs(86_400));
         let report = RefreshTokenRepository::new(conn).cleanup(&policy(), &budget).unwrap();
-        assert_eq!((report.expired, report.batches, report.durability), (30, 4, Durability::UntilYourCommit));
+        assert_eq!((report.expired, report.batches, report.durability), (30, 4, Durability::PendingYourCommit));
         assert_eq!(count(conn), 0);
         Err(diesel::result::Error::RollbackTransaction)
     });
@@ -265,7 +265,7 @@ fn any_number_of_workers_share_the_work() {
     expired_rows(&mut conn, i32::try_from(ROWS).unwrap());
     let config = database.config().max_connections(4).conflict_retries(0);
     let store = RefreshTokenStore::connect(database.url(), &config).unwrap();
-    store.prepare_archive(0).unwrap();
+    store.create_archive_partitions(0).unwrap();
     let budget = CleanupBudget::default().batch(50);
     let worker = |archives: bool| {
         let policy = if archives { policy().archive() } else { policy() };
@@ -315,13 +315,13 @@ fn times_out_of_range_are_refused_before_anything_is_read() {
     let century = TimeDelta::days(36_500);
     let micro = TimeDelta::microseconds(1);
     for (policy, field, least_seconds) in [
-        (RetentionPolicy::default().expired_for(-micro), "expired_for", 0),
-        (RetentionPolicy::default().expired_for(century + micro), "expired_for", 0),
-        (RetentionPolicy::default().rotated_for(TimeDelta::hours(1) - micro), "rotated_for", 3_600),
-        (RetentionPolicy::default().rotated_for(TimeDelta::MAX), "rotated_for", 3_600),
-        (RetentionPolicy::default().revoked_for(-micro), "revoked_for", 0),
-        (RetentionPolicy::default().cutoffs_for(TimeDelta::days(1) - micro), "cutoffs_for", 86_400),
-        (RetentionPolicy::default().cutoffs_for(TimeDelta::MAX), "cutoffs_for", 86_400),
+        (RetentionPolicy::default().keep_expired_for(-micro), "keep_expired_for", 0),
+        (RetentionPolicy::default().keep_expired_for(century + micro), "keep_expired_for", 0),
+        (RetentionPolicy::default().keep_rotated_for(TimeDelta::hours(1) - micro), "keep_rotated_for", 3_600),
+        (RetentionPolicy::default().keep_rotated_for(TimeDelta::MAX), "keep_rotated_for", 3_600),
+        (RetentionPolicy::default().keep_revoked_for(-micro), "keep_revoked_for", 0),
+        (RetentionPolicy::default().keep_cutoffs_for(TimeDelta::days(1) - micro), "keep_cutoffs_for", 86_400),
+        (RetentionPolicy::default().keep_cutoffs_for(TimeDelta::MAX), "keep_cutoffs_for", 86_400),
     ] {
         let refused = Err(Error::from(InvalidInput::RetentionOutOfRange { field, least_seconds }));
         assert_eq!(tokens.cleanup(&policy, &CleanupBudget::default()), refused);
@@ -337,10 +337,10 @@ fn times_out_of_range_are_refused_before_anything_is_read() {
     // The bounds themselves can be computed with.
     let mut conn = connection();
     let widest = RetentionPolicy::default()
-        .expired_for(century)
-        .rotated_for(century)
-        .revoked_for(century)
-        .cutoffs_for(century)
+        .keep_expired_for(century)
+        .keep_rotated_for(century)
+        .keep_revoked_for(century)
+        .keep_cutoffs_for(century)
         .longest_lifetime(century);
     let report = RefreshTokenRepository::new(&mut conn).cleanup(&widest, &CleanupBudget::default().batch(u32::MAX));
     assert_eq!(report.unwrap().end, Some(CleanupEnd::Complete));

@@ -98,7 +98,7 @@ fn invariant_9_a_revocation_that_never_ends_gives_up() {
     )
     .unwrap();
     let outcome = RefreshTokenRepository::new(&mut conn).revoke_all_for_user(token.user_id);
-    assert_eq!(outcome, Err(Error::Busy(Wait::Births)));
+    assert_eq!(outcome, Err(Error::Busy(Wait::NewTokens)));
     let active = RefreshTokenRepository::new(&mut conn).get_active_tokens_for_user(token.user_id);
     assert_eq!(active.unwrap(), [token]);
 }

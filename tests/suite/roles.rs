@@ -97,7 +97,7 @@ fn invariant_10_verbs_sql_is_what_the_verbs_need_and_no_more() {
     let database = Database::migrated();
     let mut conn = who_runs_the_verbs(&database);
     let mut owner = database.connect_directly();
-    refresh_tokens::verify(&mut conn).unwrap();
+    refresh_tokens::verify_schema(&mut conn).unwrap();
     each_is_needed(&database, VERBS_SQL, || {
         for verb in VERBS {
             let case = Case::new(&mut owner);
@@ -130,8 +130,8 @@ fn invariant_10_cleanup_sql_is_what_clean_up_needs_and_no_more() {
     let database = Database::migrated();
     let mut conn = who_cleans_up(&database);
     let mut owner = database.connect_directly();
-    RefreshTokenRepository::new(&mut owner).prepare_archive(0).unwrap();
-    let policy = RetentionPolicy::default().cutoffs_for(chrono::TimeDelta::days(1)).archive();
+    RefreshTokenRepository::new(&mut owner).create_archive_partitions(0).unwrap();
+    let policy = RetentionPolicy::default().keep_cutoffs_for(chrono::TimeDelta::days(1)).archive();
     let old_cutoff = "INSERT INTO refresh_token_cutoffs VALUES (gen_random_uuid(), gen_random_uuid(), '2000-01-01')";
     each_is_needed(&database, CLEANUP, || {
         for policy in [RetentionPolicy::default(), policy.clone()] {
@@ -159,13 +159,13 @@ fn invariant_10_migration_sql_is_what_migrations_need() {
     let database = Database::empty();
     let mut conn = with_rights(&database, &[MIGRATION]);
     assert!(!refresh_tokens::migrate(&mut conn).unwrap().is_empty());
-    refresh_tokens::verify(&mut conn).unwrap();
+    refresh_tokens::verify_schema(&mut conn).unwrap();
     refresh_tokens::build_indexes(&mut conn).unwrap();
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(tokens.prepare_archive(1).map(|made| made.len()), Ok(2));
+    assert_eq!(tokens.create_archive_partitions(1).map(|made| made.len()), Ok(2));
     let now = tokens.now().unwrap();
     assert!(tokens.drop_archived_before(now).is_ok());
-    refresh_tokens::revert(&mut conn).unwrap();
+    refresh_tokens::drop_tables(&mut conn).unwrap();
 
     let other = Database::empty();
     let mut conn = other.connect();

@@ -15,7 +15,8 @@ use diesel::sql_types::BigInt;
 use proptest::prelude::RngExt;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use refresh_tokens::{
-    Binding, IssuedToken, Login, Pepper, Peppers, RefreshTokenStore, SessionLimit, SessionPolicy, SessionService,
+    Binding, IssuedToken, Login, Pepper, Peppers, RefreshOutcome, RefreshTokenStore, SessionLimit, SessionPolicy,
+    SessionService,
 };
 use refresh_tokens_support::database::{RETRIES, is_serializable};
 use refresh_tokens_support::{Database, race};
@@ -95,7 +96,7 @@ impl Storm {
                 Did::Refreshed(known.text, known.session, word, issued)
             }
             90..94 => {
-                self.service.end_session(&known.text).expect("no error");
+                self.service.log_out(&known.text).expect("no error");
                 Did::Ended(Target::Session(known.session))
             }
             94..96 => {
@@ -151,8 +152,13 @@ fn a_storm_of_secrets_breaks_no_invariant() {
     let counts = storm.service.counts();
     let refreshes = calls.iter().filter(|call| matches!(call.did, Did::Refreshed(..))).count();
     assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), refreshes as u64, "{again}");
-    let wanted = [("rotated", 100), ("repeated", 20), ("reused_older_generation", 10), ("revoked", 20)];
-    let rare: Vec<_> = wanted.into_iter().filter(|(word, times)| counts.of(word) < *times).collect();
+    let wanted = [
+        (RefreshOutcome::Rotated, 100),
+        (RefreshOutcome::Repeated, 20),
+        (RefreshOutcome::ReusedSuccessorUsed, 10),
+        (RefreshOutcome::Revoked, 20),
+    ];
+    let rare: Vec<_> = wanted.into_iter().filter(|(outcome, times)| counts.of(*outcome) < *times).collect();
     assert!(operations < OPERATIONS || rare.is_empty(), "{again}: too rare: {rare:?} of {counts:?}");
 }
 

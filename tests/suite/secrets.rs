@@ -48,9 +48,9 @@ fn invariant_7_no_hash_is_ever_printed() {
 
     let new = new_token();
     let next_hash = fresh_hash();
-    let next = Successor::new(Uuid::new_v4(), next_hash.clone(), in_days(1));
+    let next = Successor::expiring_at(Uuid::new_v4(), next_hash.clone(), in_days(1));
     let taken = NewRefreshToken { token_hash: new.token_hash.clone(), ..new_token() };
-    let spent = Successor::new(Uuid::new_v4(), new.token_hash.clone(), in_days(1));
+    let spent = Successor::expiring_at(Uuid::new_v4(), new.token_hash.clone(), in_days(1));
     log.debug(&new);
     log.debug(&next);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
@@ -72,7 +72,7 @@ fn invariant_7_no_hash_is_ever_printed() {
     let [one, other] = [(); 2].map(|()| tokens.create(&new_token()).unwrap().token_hash);
     let apart_hash = fresh_hash();
     let request = |presented: &TokenHash, hash: &TokenHash| {
-        RotationRequest::new(presented.clone(), Successor::new(Uuid::new_v4(), hash.clone(), in_days(1)))
+        RotationRequest::new(presented.clone(), Successor::expiring_at(Uuid::new_v4(), hash.clone(), in_days(1)))
     };
     let batch = [request(&one, &new.token_hash), request(&other, &apart_hash)];
     log.debug(&batch);
@@ -84,7 +84,7 @@ fn invariant_7_no_hash_is_ever_printed() {
     }
     log.debug(&tokens.rotate(&new.token_hash, &spent, Binding::ANY));
     log.debug(&tokens.redeem(&new.token_hash, &spent, Binding::ANY, OnReuse::RevokeSession));
-    log.debug(&tokens.list_sessions(&SessionQuery::of_user(new.user_id).with_ended()));
+    log.debug(&tokens.list_sessions(&SessionQuery::of_user(new.user_id).include_ended()));
     log.debug(&tokens.revoke_session_by_hash(&new.token_hash));
     log.debug(&tokens.check_token_reuse(&new.token_hash));
     log.debug(&tokens.get_active_tokens_for_user(new.user_id));
@@ -98,7 +98,7 @@ fn invariant_7_no_hash_is_ever_printed() {
     log.error(&tokens.cleanup(&archives, &CleanupBudget::default()).unwrap_err());
     log.debug(&tokens.preview_cleanup(&archives, &CleanupBudget::default()));
     log.debug(&tokens.retention_backlog(&archives));
-    log.debug(&tokens.prepare_archive(0));
+    log.debug(&tokens.create_archive_partitions(0));
     log.debug(&tokens.cleanup(&archives, &CleanupBudget::default()));
     log.debug(&tokens.archive_partitions());
     log.debug(&RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)));

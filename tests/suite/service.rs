@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, InvalidSecret, IssuedToken, Login, OnReuse, Pepper, Peppers, Refresh, RefreshCounts,
+    Binding, Error, InvalidInput, InvalidSecret, IssuedToken, Login, OnReuse, Pepper, Peppers, Refresh, RefreshOutcome,
     Refusal, SessionLimit, SessionPolicy, SessionQuery, SessionService, TokenSecret,
 };
 use refresh_tokens_support::Database;
@@ -76,12 +76,12 @@ fn a_damaged_secret_does_not_reach_the_database() {
         let mut tokens = refresh_tokens::RefreshTokenRepository::new(conn);
         for damaged in ["", "let me in", &text[..62], &format!("{text} "), &mistyped] {
             let outcome = service.refresh_on(&mut tokens, damaged, Binding::ANY).unwrap();
-            assert!(matches!(outcome, Refresh::Unrecognised(_)), "{outcome:?}");
+            assert!(matches!(outcome, Refresh::Unrecognized(_)), "{outcome:?}");
         }
     });
     assert_eq!(none, 0);
     assert!(service.look_up(&mistyped, Binding::ANY).unwrap().is_none());
-    assert_eq!(service.end_session(&mistyped).unwrap().tokens, 0);
+    assert_eq!(service.log_out(&mistyped).unwrap().tokens, 0);
     assert!(service.look_up(text, Binding::ANY).unwrap().is_some());
 }
 
@@ -91,7 +91,7 @@ fn an_unknown_secret_and_an_unknown_key_are_told_apart() {
     let one = with(&database, Peppers::new(pepper(1)), SessionPolicy::default());
     let foreign = Peppers::new(pepper(2)).generate().unwrap();
     let outcome = one.refresh(foreign.expose(), Binding::ANY).unwrap();
-    assert!(matches!(outcome, Refresh::Unrecognised(InvalidSecret::UnknownKey { key_id: 2 })), "{outcome:?}");
+    assert!(matches!(outcome, Refresh::Unrecognized(InvalidSecret::UnknownKey { key_id: 2 })), "{outcome:?}");
     let forged = Peppers::new(pepper(1)).generate().unwrap();
     let outcome = one.refresh(forged.expose(), Binding::ANY).unwrap();
     assert!(matches!(outcome, Refresh::Refused(Refusal::NotFound)), "{outcome:?}");
@@ -112,12 +112,12 @@ fn peppers_rotate_without_a_log_out_and_the_old_one_is_seen_to_fall_out_of_use()
     let moved: Vec<_> = sessions.iter().take(2).map(|session| refreshed(&both, session)).collect();
     assert_eq!(usage(), [(2, 2, 2), (1, 3, 1)]);
     assert_eq!(both.pepper_usage().unwrap()[1].live_until, Some(sessions[2].token.expires_at));
-    both.end_session(sessions[2].secret.expose()).unwrap();
+    both.log_out(sessions[2].secret.expose()).unwrap();
     assert_eq!(usage(), [(2, 2, 2), (1, 3, 0)]);
     // Taken out, what was made with it is refused, and what is made with the new one goes on.
     let new = with(&database, Peppers::new(pepper(2)), SessionPolicy::default());
     let late = new.refresh(sessions[0].secret.expose(), Binding::ANY).unwrap();
-    assert!(matches!(late, Refresh::Unrecognised(InvalidSecret::UnknownKey { key_id: 1 })), "{late:?}");
+    assert!(matches!(late, Refresh::Unrecognized(InvalidSecret::UnknownKey { key_id: 1 })), "{late:?}");
     assert_eq!(refreshed(&new, &moved[0]).token.generation, 2);
 }
 
@@ -233,14 +233,14 @@ fn each_outcome_is_counted_under_its_own_name() {
     let second = refreshed(&service, &first);
     assert_eq!(ask(first.secret.expose()), "repeated");
     refreshed(&service, &second);
-    assert_eq!(ask(first.secret.expose()), "reused_older_generation");
+    assert_eq!(ask(first.secret.expose()), "reused_successor_used");
     diesel::update(dsl::refresh_tokens)
         .set(dsl::rotated_at.eq(Some(service.now().unwrap() - TimeDelta::seconds(61))))
         .filter(dsl::rotated_to.is_not_null())
         .execute(&mut database.connect())
         .unwrap();
     assert_eq!(ask(second.secret.expose()), "reused_session_ended");
-    service.end_session(gone.secret.expose()).unwrap();
+    service.log_out(gone.secret.expose()).unwrap();
     assert_eq!(ask(gone.secret.expose()), "revoked");
     let foreign = service.refresh(moved.secret.expose(), Binding::user(Uuid::new_v4())).unwrap();
     assert_eq!(foreign.as_str(), "binding_mismatch");
@@ -248,10 +248,13 @@ fn each_outcome_is_counted_under_its_own_name() {
     let words = [moved.secret.expose(), forged.expose(), unknown.expose(), "?"].map(ask);
     assert_eq!(words, ["expired", "not_found", "unknown_key", "malformed"]);
     let counts = service.clone().counts();
-    assert_eq!(counts.of("rotated"), 2);
+    assert_eq!(counts.of(RefreshOutcome::Rotated), 2);
     let once: Vec<_> = counts.iter().filter(|(_, count)| *count == 1).map(|(outcome, _)| outcome).collect();
     let never: Vec<_> = counts.iter().filter(|(_, count)| *count == 0).map(|(outcome, _)| outcome).collect();
-    assert_eq!((once.len(), never), (RefreshCounts::OUTCOMES.len() - 3, vec!["reused_after_grace", "org_revoked"]));
+    assert_eq!(
+        (once.len(), never),
+        (RefreshOutcome::ALL.len() - 3, vec![RefreshOutcome::ReusedSuccessorUnused, RefreshOutcome::OrgRevoked])
+    );
 }
 
 /// The connection is lost under way: the service asks once more by itself, and the client never knows.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Barrier};
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation,
-    SessionLimit,
+    Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation, SessionLimit,
+    SessionOptions,
 };
 use refresh_tokens_support::doc::{connection, new_token, store, successor};
 use refresh_tokens_support::{Database, race};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::common::{expire, row, statements};
 
 fn login(user_id: Uuid, limit: SessionLimit) -> NewRefreshToken {
-    NewRefreshToken { user_id, session: NewSession::default().limit(limit), ..new_token() }
+    NewRefreshToken { user_id, session: SessionOptions::default().limit(limit), ..new_token() }
 }
 
 fn live(conn: &mut PgConnection, user_id: Uuid) -> Vec<RefreshToken> {

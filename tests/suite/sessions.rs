@@ -5,8 +5,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, InvalidInput, NewRefreshToken, NewSession, Receipt, RefreshToken, RefreshTokenRepository, RevokedReason,
-    Rotation, Session, SessionCursor, SessionQuery, SessionState, Successor, TokenRevocation,
+    Binding, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, RevocationReport, RevokedReason,
+    Rotation, Session, SessionCursor, SessionOptions, SessionQuery, SessionState, Successor, TokenRevocation,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::common::{By, chain, create, expire, is_valid, rotate, row};
 
-fn counts(receipt: Receipt) -> (usize, usize, usize) {
+fn counts(receipt: RevocationReport) -> (usize, usize, usize) {
     (receipt.tokens, receipt.sessions, receipt.live)
 }
 
@@ -55,12 +55,12 @@ fn revoke_session_by_hash_logs_out() {
         let hashes = chain(&mut conn, 3);
         expire(&mut conn, &hashes[0], 1);
         let mut tokens = RefreshTokenRepository::new(&mut conn);
-        let receipt = tokens.because(RevokedReason::LoggedOut).revoke_session_by_hash(&hashes[presented]);
+        let receipt = tokens.with_reason(RevokedReason::LoggedOut).revoke_session_by_hash(&hashes[presented]);
         assert_eq!(receipt.map(counts), Ok((3, 1, 1)));
         assert_eq!(row(&mut conn, &hashes[2]).revoked_reason, Some(RevokedReason::LoggedOut));
     }
     let unknown = RefreshTokenRepository::new(&mut conn).revoke_session_by_hash(&fresh_hash());
-    assert_eq!(unknown, Ok(Receipt::default()));
+    assert_eq!(unknown, Ok(RevocationReport::default()));
 }
 
 /// Flaw 3: the answer says that the session goes on, and how to end it.
@@ -72,11 +72,11 @@ fn flaw_3_revoking_a_rotated_token_names_the_session_that_goes_on() {
     let (first, last) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[1]));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let session_id = first.session_id;
-    assert_eq!(tokens.revoke(first.id), Ok(TokenRevocation::SessionGoesOn { session_id }));
+    assert_eq!(tokens.revoke(first.id), Ok(TokenRevocation::SessionContinues { session_id }));
     assert_eq!(tokens.revoke_by_hash(&first.token_hash), Ok(TokenRevocation::Unchanged));
     assert!(is_valid(&database, &last.token_hash));
     assert_eq!(tokens.revoke_by_hash(&last.token_hash), Ok(TokenRevocation::SessionEnded { session_id }));
-    assert_eq!(tokens.revoke_session(session_id), Ok(Receipt::default()), "nothing was left");
+    assert_eq!(tokens.revoke_session(session_id), Ok(RevocationReport::default()), "nothing was left");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn revoke_all_for_user_in_org_leaves_the_other_organisations() {
     rotate(By::Library, &mut conn, &tokens[0].token_hash);
     // A session that has moved to the other organisation is not one of this any more.
     let moved = log_in(&mut conn, user, left);
-    let there = Successor::new(Uuid::new_v4(), fresh_hash(), in_days(30)).active_org_id(stays);
+    let there = Successor::expiring_at(Uuid::new_v4(), fresh_hash(), in_days(30)).active_org_id(stays);
     let outcome = RefreshTokenRepository::new(&mut conn).rotate(&moved.token_hash, &there, Binding::ANY).unwrap();
     let Rotation::Rotated(moved) = outcome else { panic!("{outcome:?}") };
 
@@ -126,7 +126,7 @@ fn revoke_all_for_org_ends_what_could_be_rotated_there() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let receipt = tokens.revoke_all_for_org(org).unwrap();
     assert_eq!(counts(receipt), (250, 200, 200), "a fifth had expired");
-    assert_eq!(tokens.revoke_all_for_org(org), Ok(Receipt::default()));
+    assert_eq!(tokens.revoke_all_for_org(org), Ok(RevocationReport::default()));
     assert_eq!(live(&mut conn).len(), 250);
     let left_in_org: i64 = dsl::refresh_tokens
         .filter(dsl::active_org_id.eq(org))
@@ -195,13 +195,13 @@ fn a_reason_is_the_callers_or_the_verbs() {
         assert_eq!(row(&mut conn, &token.token_hash).revoked_reason, Some(own));
         let token = create(&mut conn);
         let mut tokens = RefreshTokenRepository::new(&mut conn);
-        verb(&mut tokens.because(RevokedReason::AccountDisabled), &token).unwrap();
+        verb(&mut tokens.with_reason(RevokedReason::AccountDisabled), &token).unwrap();
         assert_eq!(row(&mut conn, &token.token_hash).revoked_reason, Some(RevokedReason::AccountDisabled));
     }
     // Also in a transaction.
     let token = create(&mut conn);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    tokens.because(RevokedReason::Administrator).transaction(|tx| tx.revoke_session(token.session_id)).unwrap();
+    tokens.with_reason(RevokedReason::Administrator).transaction(|tx| tx.revoke_session(token.session_id)).unwrap();
     assert_eq!(row(&mut conn, &token.token_hash).revoked_reason, Some(RevokedReason::Administrator));
 }
 
@@ -213,7 +213,7 @@ fn list(conn: &mut PgConnection, query: &SessionQuery) -> Vec<Session> {
 fn a_session_is_one_entry_through_all_its_rotations() {
     let mut conn = connection();
     let end = in_days(300);
-    let new = NewRefreshToken { session: NewSession::default().expires_at(end), ..new_token() };
+    let new = NewRefreshToken { session: SessionOptions::default().expires_at(end), ..new_token() };
     let login = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
     let query = SessionQuery::of_user(login.user_id);
     let sessions = list(&mut conn, &query);
@@ -243,7 +243,7 @@ fn ended_sessions_are_listed_on_request_with_reason_and_time() {
     let [live, expired, revoked, by_others, cut] = [(); 5].map(|()| log_in(&mut conn, user, org));
     expire(&mut conn, &expired.token_hash, 1);
     RefreshTokenRepository::new(&mut conn)
-        .because(RevokedReason::LoggedOut)
+        .with_reason(RevokedReason::LoggedOut)
         .revoke_session(revoked.session_id)
         .unwrap();
     refresh_tokens_support::reference::revoke(&mut conn, by_others.id).unwrap();
@@ -252,7 +252,7 @@ fn ended_sessions_are_listed_on_request_with_reason_and_time() {
     diesel::delete(dsl::refresh_tokens.filter(dsl::generation.eq(1))).execute(&mut *conn).unwrap();
 
     assert_eq!(list(&mut conn, &SessionQuery::of_user(user)).len(), 1);
-    let all = list(&mut conn, &SessionQuery::of_user(user).with_ended());
+    let all = list(&mut conn, &SessionQuery::of_user(user).include_ended());
     let order: Vec<Uuid> = all.iter().map(|session| session.session_id).collect();
     let newest_first = [&cut, &by_others, &revoked, &expired, &live].map(|token| token.session_id);
     assert_eq!(order, newest_first);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation,
+    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation, SessionOptions,
     StoreConfig, TokenRevocation, Wait,
 };
 use refresh_tokens_support::doc::{new_token, store, successor};
@@ -111,7 +111,7 @@ fn invariant_9_a_wait_at_a_gate_ends_busy() {
     let database = Database::migrated().with(&[("lock_timeout", "50ms")]);
     let store = open(&database, &config(&database).lock_timeout(Duration::from_millis(50)));
     let token = store.create(&new_token()).unwrap();
-    let session = NewSession::default().authenticated_at(store.now().unwrap());
+    let session = SessionOptions::default().authenticated_at(store.now().unwrap());
     let login = NewRefreshToken { user_id: token.user_id, session, ..new_token() };
     let mut holder = database.connect();
     RefreshTokenRepository::new(&mut holder)
@@ -125,7 +125,7 @@ fn invariant_9_a_wait_at_a_gate_ends_busy() {
             assert_eq!(store.revoke_all_for_everyone(), Err(busy));
             // A rotation, and a login that does not say when, pass no gate.
             assert!(matches!(store.rotate(&token.token_hash, &successor(), Binding::ANY), Ok(Rotation::Rotated(_))));
-            assert!(store.create(&NewRefreshToken { session: NewSession::default(), ..login.clone() }).is_ok());
+            assert!(store.create(&NewRefreshToken { session: SessionOptions::default(), ..login.clone() }).is_ok());
             Ok(())
         })
         .unwrap();

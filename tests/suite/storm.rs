@@ -88,24 +88,24 @@ const ALWAYS: &[(&str, &str, usize)] = &[
     ("rotate_to", "token", 30),
     ("rotate_to", "NotSaid", 30),
     ("redeem RevokeSession", "token", 10),
-    ("redeem RevokeSession", "Given", 5),
-    ("redeem RevokeSession", "Given, live", 3),
-    ("redeem RevokeSession", "GivenBefore", 1),
+    ("redeem RevokeSession", "Revoked", 5),
+    ("redeem RevokeSession", "Revoked, live", 3),
+    ("redeem RevokeSession", "AlreadyHandled", 1),
     ("redeem RevokeSession in group", "token", 15),
-    ("redeem RevokeSession in group", "Given", 8),
+    ("redeem RevokeSession in group", "Revoked", 8),
     ("redeem EndSession", "token", 8),
-    ("redeem EndSession", "Given", 4),
+    ("redeem EndSession", "Revoked", 4),
     ("redeem EndSession in group", "token", 8),
     ("redeem RevokeChain", "token", 8),
-    ("redeem RevokeChain", "Given", 4),
+    ("redeem RevokeChain", "Revoked", 4),
     ("redeem RevokeUser", "token", 4),
-    ("redeem RevokeUser", "Given, live", 2),
+    ("redeem RevokeUser", "Revoked, live", 2),
     ("redeem ReportOnly", "ReportedOnly", 10),
     ("sent again", "the same answer", 15),
     ("revoke", "SessionEnded", 10),
-    ("revoke", "SessionGoesOn", 1),
+    ("revoke", "SessionContinues", 1),
     ("revoke_by_hash", "SessionEnded", 20),
-    ("revoke_by_hash", "SessionGoesOn", 1),
+    ("revoke_by_hash", "SessionContinues", 1),
     ("revoke_token_chain", "live", 20),
     ("revoke_session", "live", 15),
     ("end_session", "live", 15),
@@ -213,7 +213,7 @@ fn run(profile: &Profile, seed: u64, operations: usize) -> History {
     let shared = Shared::on(database.url(), config, retries, operations);
     if profile.cleans_up {
         // The next month's, too: it may begin meanwhile.
-        shared.host.store.prepare_archive(1).expect("the role owns the archive");
+        shared.host.store.create_archive_partitions(1).expect("the role owns the archive");
     }
     let mut calls = blow(profile, &shared, seed, || ());
     if profile.cleans_up {

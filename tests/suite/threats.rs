@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use hmac::{Hmac, KeyInit, Mac};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Login, Pepper, Peppers, Refresh, RefreshToken, ReuseKind, SessionPolicy, SessionService, TokenSecret,
+    Binding, Login, Pepper, Peppers, Refresh, RefreshOutcome, RefreshToken, ReuseKind, SessionPolicy, SessionService,
+    TokenSecret,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::store;
@@ -73,7 +74,10 @@ fn client_loses_an_answer_and_asks_again_in_time() {
     assert_eq!(scene.gets(&scene.first), lost);
     scene.later();
     scene.gets(&lost);
-    assert_eq!((scene.service.counts().of("rotated"), scene.service.counts().of("repeated")), (2, 1));
+    assert_eq!(
+        (scene.service.counts().of(RefreshOutcome::Rotated), scene.service.counts().of(RefreshOutcome::Repeated)),
+        (2, 1)
+    );
 }
 
 #[test]
@@ -81,7 +85,7 @@ fn client_loses_an_answer_and_asks_again_too_late() {
     let scene = Scene::new();
     let _lost = scene.gets(&scene.first);
     scene.later();
-    scene.is_noticed(&scene.first, ReuseKind::AfterGrace);
+    scene.is_noticed(&scene.first, ReuseKind::SuccessorUnused);
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn second_tab_that_slept_until_the_first_had_used_the_successor() {
     let scene = Scene::new();
     let second = scene.gets(&scene.first);
     scene.gets(&second);
-    scene.is_noticed(&scene.first, ReuseKind::OlderGeneration);
+    scene.is_noticed(&scene.first, ReuseKind::SuccessorUsed);
 }
 
 /// The thief shares the client's successor; whichever of the two is second to use it, after its grace period, is noticed.
@@ -111,7 +115,7 @@ fn thief_with_the_old_token_within_the_grace_period() {
     assert_eq!(of_client, of_thief);
     scene.gets(&of_client);
     scene.later();
-    scene.is_noticed(&of_thief, ReuseKind::AfterGrace);
+    scene.is_noticed(&of_thief, ReuseKind::SuccessorUnused);
 }
 
 #[test]
@@ -120,7 +124,7 @@ fn thief_with_the_old_token_later() {
     let second = scene.gets(&scene.first);
     let _third = scene.gets(&second);
     scene.later();
-    scene.is_noticed(&scene.first, ReuseKind::OlderGeneration);
+    scene.is_noticed(&scene.first, ReuseKind::SuccessorUsed);
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn thief_with_the_new_token_before_the_client() {
     let scene = Scene::new();
     let of_thief = scene.gets(&scene.first);
     scene.later();
-    scene.is_noticed(&scene.first, ReuseKind::AfterGrace);
+    scene.is_noticed(&scene.first, ReuseKind::SuccessorUnused);
     assert_eq!(scene.refresh(&of_thief).as_str(), "revoked");
 }
 
@@ -144,7 +148,10 @@ fn thief_who_is_as_quick_as_the_client_goes_on_until_the_session_ends() {
         both_have = of_thief;
     }
     let counts = scene.service.counts();
-    assert_eq!(counts.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(), [("rotated", 5), ("repeated", 5)]);
+    assert_eq!(
+        counts.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(),
+        [(RefreshOutcome::Rotated, 5), (RefreshOutcome::Repeated, 5)]
+    );
     let over = dsl::session_expires_at.eq(Some(scene.service.now().unwrap()));
     diesel::update(dsl::refresh_tokens).set(over).execute(&mut scene.database.connect()).unwrap();
     assert_eq!(scene.refresh(&both_have).as_str(), "expired");
@@ -185,7 +192,7 @@ fn holder_of_a_pepper_can_make_secrets_that_nobody_has() {
     let scene = Scene::new();
     let forged = Peppers::new(Pepper::new(1, &PEPPER).unwrap()).generate().unwrap();
     assert_eq!(scene.refresh(forged.expose()).as_str(), "not_found");
-    assert_eq!(scene.service.counts().of("not_found"), 1);
+    assert_eq!(scene.service.counts().of(RefreshOutcome::NotFound), 1);
 }
 
 /// It tells which secrets are in the dump, and no more.
@@ -214,7 +221,7 @@ fn holder_of_a_dump_its_pepper_and_a_spent_token_has_its_successors() {
     assert_eq!(stolen, second);
     scene.gets(&stolen);
     scene.later();
-    scene.is_noticed(&second, ReuseKind::AfterGrace);
+    scene.is_noticed(&second, ReuseKind::SuccessorUnused);
 }
 
 /// The derivation by its specification, independently of the library's.

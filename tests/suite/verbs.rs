@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation,
+    Binding, Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, RevokedReason, Rotation, SessionOptions,
     Successor, TokenRevocation, TokenState,
 };
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
@@ -47,7 +47,8 @@ fn create_refuses_an_id_or_hash_that_exists() {
 fn a_session_ends_when_it_was_said_to() {
     let mut conn = connection();
     let end = in_days(2);
-    let new = NewRefreshToken { expires_at: in_days(1), session: NewSession::default().expires_at(end), ..new_token() };
+    let new =
+        NewRefreshToken { expires_at: in_days(1), session: SessionOptions::default().expires_at(end), ..new_token() };
     let token = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
     assert_eq!(token.expires_at.timestamp_micros(), new.expires_at.timestamp_micros());
     let next = rotate(By::Library, &mut conn, &token.token_hash);
@@ -60,7 +61,7 @@ fn a_session_ends_when_it_was_said_to() {
 fn a_first_token_does_not_outlive_its_session() {
     let mut conn = connection();
     let end = in_days(2);
-    let new = NewRefreshToken { session: NewSession::default().expires_at(end), ..new_token() };
+    let new = NewRefreshToken { session: SessionOptions::default().expires_at(end), ..new_token() };
     let token = RefreshTokenRepository::new(&mut conn).create(&new).unwrap();
     assert_eq!(token.expires_at.timestamp_micros(), end.timestamp_micros());
     assert_eq!(token.session_expires_at, Some(token.expires_at));
@@ -126,7 +127,7 @@ fn rotate_spends_the_token_and_writes_its_successor() {
     let mut conn = connection();
     let token = create(&mut conn);
     let (id, hash, expires_at, org) = (Uuid::new_v4(), fresh_hash(), in_days(7), Uuid::new_v4());
-    let asked = Successor::new(id, hash.clone(), expires_at).active_org_id(org);
+    let asked = Successor::expiring_at(id, hash.clone(), expires_at).active_org_id(org);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let outcome = tokens.rotate(&token.token_hash, &asked, Binding::user(token.user_id)).unwrap();
     let Rotation::Rotated(next) = outcome else { panic!("{outcome:?}") };
@@ -153,9 +154,9 @@ fn a_rotation_with_a_taken_id_or_hash_leaves_the_token_valid() {
     let (token, other) = (create(&mut conn), create(&mut conn));
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     for (successor, error) in [
-        (Successor::new(other.id, fresh_hash(), in_days(1)), Error::DuplicateId),
-        (Successor::new(token.id, fresh_hash(), in_days(1)), Error::DuplicateId),
-        (Successor::new(Uuid::new_v4(), other.token_hash, in_days(1)), Error::DuplicateHash),
+        (Successor::expiring_at(other.id, fresh_hash(), in_days(1)), Error::DuplicateId),
+        (Successor::expiring_at(token.id, fresh_hash(), in_days(1)), Error::DuplicateId),
+        (Successor::expiring_at(Uuid::new_v4(), other.token_hash, in_days(1)), Error::DuplicateHash),
     ] {
         assert_eq!(tokens.rotate(&token.token_hash, &successor, Binding::ANY), Err(error));
         let valid = tokens.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap();

@@ -3,7 +3,7 @@
 use diesel::PgConnection;
 use diesel::connection::Connection as _;
 use refresh_tokens::{
-    Binding, Error, ReplicaLookups, RetentionPolicy, SessionQuery, check_pooler, verify, verify_durability,
+    Binding, Error, ReplicaReader, RetentionPolicy, SessionQuery, verify_durability, verify_pooler, verify_schema,
 };
 
 use super::{Case, some};
@@ -26,7 +26,7 @@ fn of_store() -> Vec<Case> {
             Ok(host.store.get_active_tokens_for_user(f.live.user_id)?.len().to_string())
         }),
         Case::reads("list_sessions", |host, f| {
-            let page = host.store.list_sessions(&SessionQuery::of_user(f.live.user_id).with_ended())?;
+            let page = host.store.list_sessions(&SessionQuery::of_user(f.live.user_id).include_ended())?;
             Ok(page.sessions.len().to_string())
         }),
         Case::reads("now", |host, _| host.store.now().map(|_| String::new())),
@@ -66,29 +66,29 @@ fn of_service() -> Vec<Case> {
 
 fn on_a_connection() -> Vec<Case> {
     let cases = [
-        Case::reads("ReplicaLookups::get_by_hash", |host, f| {
-            let found = ReplicaLookups::new(&mut *host.conn()?).get_by_hash(&f.live.token_hash)?;
-            Ok(some(found.whatever_its_age().as_ref()))
+        Case::reads("ReplicaReader::get_by_hash", |host, f| {
+            let found = ReplicaReader::new(&mut *host.conn()?).get_by_hash(&f.live.token_hash)?;
+            Ok(some(found.into_inner().as_ref()))
         }),
-        Case::reads("ReplicaLookups::get_valid_by_hash", |host, f| {
-            let found = ReplicaLookups::new(&mut *host.conn()?).get_valid_by_hash(&f.live.token_hash, Binding::ANY)?;
-            Ok(some(found.whatever_its_age().as_ref()))
+        Case::reads("ReplicaReader::get_valid_by_hash", |host, f| {
+            let found = ReplicaReader::new(&mut *host.conn()?).get_valid_by_hash(&f.live.token_hash, Binding::ANY)?;
+            Ok(some(found.into_inner().as_ref()))
         }),
-        Case::reads("ReplicaLookups::list_sessions", |host, f| {
+        Case::reads("ReplicaReader::list_sessions", |host, f| {
             let query = SessionQuery::of_user(f.live.user_id);
-            let found = ReplicaLookups::new(&mut *host.conn()?).list_sessions(&query)?;
-            Ok(found.whatever_its_age().sessions.len().to_string())
+            let found = ReplicaReader::new(&mut *host.conn()?).list_sessions(&query)?;
+            Ok(found.into_inner().sessions.len().to_string())
         }),
         Case::reads("verify_durability", |host, _| Ok(verify_durability(&mut *host.conn()?)?.len().to_string())),
         Case {
             connects: true,
-            ..Case::reads("check_pooler", |host, _| {
+            ..Case::reads("verify_pooler", |host, _| {
                 let mut second = PgConnection::establish(&host.bounded_url())
                     .map_err(|error| Error::Unreachable { message: error.to_string() })?;
-                check_pooler(&mut *host.conn()?, &mut second).map(|()| String::new())
+                verify_pooler(&mut *host.conn()?, &mut second).map(|()| String::new())
             })
         },
-        Case::reads("verify", |host, _| verify(&mut *host.conn()?).map(|()| String::new())),
+        Case::reads("verify_schema", |host, _| verify_schema(&mut *host.conn()?).map(|()| String::new())),
     ];
     cases.into_iter().map(Case::again_by_the_caller).collect()
 }

@@ -46,9 +46,7 @@ fn of_many() -> Vec<Case> {
 
 fn of_service() -> Vec<Case> {
     let cases = [
-        Case::new("SessionService::end_session", |host, f| {
-            host.service.end_session(f.issued.secret.expose()).map(revoked)
-        }),
+        Case::new("SessionService::log_out", |host, f| host.service.log_out(f.issued.secret.expose()).map(revoked)),
         Case::new("SessionService::end_session_of", |host, f| {
             host.service.end_session_of(f.issued.token.user_id, f.issued.token.session_id).map(revoked)
         }),

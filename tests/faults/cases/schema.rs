@@ -2,7 +2,7 @@
 
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
-use refresh_tokens::{build_indexes, migrate, revert};
+use refresh_tokens::{build_indexes, drop_tables, migrate};
 
 use super::{Begins, Case, Lock};
 
@@ -23,7 +23,8 @@ pub(crate) fn schema() -> Vec<Case> {
         },
         Case {
             begins: Begins::Tables,
-            ..Case::new("revert", |host, _| revert(&mut *host.conn()?).map(|_| String::new())).again_by_the_caller()
+            ..Case::new("drop_tables", |host, _| drop_tables(&mut *host.conn()?).map(|_| String::new()))
+                .again_by_the_caller()
         },
         Case {
             begins: Begins::Tables,

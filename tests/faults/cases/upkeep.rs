@@ -14,7 +14,7 @@ fn one_by_one() -> CleanupBudget {
 }
 
 fn with_archive(conn: &mut PgConnection) {
-    RefreshTokenRepository::new(conn).prepare_archive(1).unwrap();
+    RefreshTokenRepository::new(conn).create_archive_partitions(1).unwrap();
 }
 
 /// Two months long gone.
@@ -51,7 +51,9 @@ pub(crate) fn upkeep() -> Vec<Case> {
             };
             host.store.cleanup_with(&RetentionPolicy::default(), &one_by_one(), progress).map(|_| String::new())
         }),
-        Case::new("prepare_archive", |host, _| host.store.prepare_archive(1).map(|_| String::new())),
+        Case::new("create_archive_partitions", |host, _| {
+            host.store.create_archive_partitions(1).map(|_| String::new())
+        }),
         Case {
             prepare: with_old_archive,
             ..Case::reads("archive_partitions", |host, _| Ok(host.store.archive_partitions()?.len().to_string()))

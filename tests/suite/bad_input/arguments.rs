@@ -6,8 +6,8 @@ use diesel::prelude::*;
 use proptest::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, NewRefreshToken, NewSession, OnReuse, RefreshTokenRepository, Rotation, RotationRequest, SessionCursor,
-    SessionQuery, Successor, TokenHash,
+    Binding, NewRefreshToken, OnReuse, RefreshTokenRepository, Rotation, RotationRequest, SessionCursor,
+    SessionOptions, SessionQuery, Successor, TokenHash,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{fresh_hash, in_days, new_token, successor};
@@ -63,7 +63,7 @@ fn a_cursor_of_any_text_is_one_or_is_malformed() {
     holds(256, &(prop_oneof![text(), number, near], any::<u16>(), uuid()), |(text, limit, user)| {
         let Ok(cursor) = text.parse::<SessionCursor>() else { return Ok(()) };
         prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        let query = SessionQuery::of_user(user).with_ended().limit(limit).after(cursor);
+        let query = SessionQuery::of_user(user).include_ended().limit(limit).after(cursor);
         let mut conn = conn.borrow_mut();
         let page = RefreshTokenRepository::new(&mut conn).list_sessions(&query);
         prop_assert!(page.as_ref().err().is_none_or(has_name), "{page:?}");
@@ -80,9 +80,9 @@ fn logins_and_rotations_of_any_instants_and_ids_are_right_or_refused_by_name() {
     let next = (uuid(), proptest::option::of(uuid()), prop_oneof![instant().prop_map(Ok), delta().prop_map(Err)]);
     let binding = (proptest::option::of(uuid()), proptest::option::of(uuid()));
     holds(400, &(login, next, binding), |((id, user_id, org, expires_at, ends, authenticated), next, binding)| {
-        let mut session = NewSession::default();
-        session = ends.into_iter().fold(session, NewSession::expires_at);
-        session = authenticated.into_iter().fold(session, NewSession::authenticated_at);
+        let mut session = SessionOptions::default();
+        session = ends.into_iter().fold(session, SessionOptions::expires_at);
+        session = authenticated.into_iter().fold(session, SessionOptions::authenticated_at);
         let new = NewRefreshToken { id, user_id, active_org_id: org, expires_at, token_hash: fresh_hash(), session };
         let mut conn = conn.borrow_mut();
         let mut tokens = RefreshTokenRepository::new(&mut conn);
@@ -101,8 +101,8 @@ fn logins_and_rotations_of_any_instants_and_ids_are_right_or_refused_by_name() {
         };
         let (next_id, switch, end) = next;
         let mut successor = match end {
-            Ok(at) => Successor::new(next_id, fresh_hash(), at),
-            Err(lifetime) => Successor::lasting(next_id, fresh_hash(), lifetime),
+            Ok(at) => Successor::expiring_at(next_id, fresh_hash(), at),
+            Err(lifetime) => Successor::with_lifetime(next_id, fresh_hash(), lifetime),
         };
         successor = switch.into_iter().fold(successor, Successor::active_org_id);
         let mut bound = Binding::ANY;
@@ -150,9 +150,11 @@ fn the_other_verbs_take_any_id_and_instant_or_name_what_is_wrong() {
             tokens.get_active_tokens_for_user(one).map(drop),
             tokens.list_sessions(&SessionQuery::of_user(one)).map(drop),
             tokens.get_valid_by_hash(&hash, Binding::user(one).org(other)).map(drop),
-            tokens.redeem(&hash, &Successor::new(one, hash.clone(), at), Binding::ANY, OnReuse::RevokeUser).map(drop),
+            tokens
+                .redeem(&hash, &Successor::expiring_at(one, hash.clone(), at), Binding::ANY, OnReuse::RevokeUser)
+                .map(drop),
             tokens.cleanup_expired(days).map(drop),
-            tokens.prepare_archive(if months % 2 == 0 { months } else { months % 3 }).map(drop),
+            tokens.create_archive_partitions(if months % 2 == 0 { months } else { months % 3 }).map(drop),
             tokens.drop_archived_before(at).map(drop),
         ];
         for outcome in outcomes {
@@ -174,7 +176,7 @@ fn a_list_of_any_length_is_answered_one_by_one() {
     let mut requests = vec![same; 40_000];
     requests.extend((0..30_000_u128).map(|number| {
         let hash = TokenHash::new(format!("{number}")).unwrap();
-        RotationRequest::new(hash, Successor::new(Uuid::from_u128(number + 1), fresh_hash(), in_days(1)))
+        RotationRequest::new(hash, Successor::expiring_at(Uuid::from_u128(number + 1), fresh_hash(), in_days(1)))
     }));
     for (place, hash) in [0, 35_000, 69_999].into_iter().zip(&good) {
         requests[place] = RotationRequest::new(hash.clone(), successor());

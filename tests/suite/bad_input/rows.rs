@@ -333,7 +333,7 @@ fn look_ups(conn: &mut PgConnection, table: &Table) -> Result<(), TestCaseError>
             let of_user = |other: &&Seen| other.is_valid && other.user_id == row.user_id;
             let expected: Vec<Uuid> = table.values().filter(of_user).map(|other| other.id).collect();
             prop_assert_eq!(active, expected);
-            let listed = tokens.list_sessions(&SessionQuery::of_user(row.user_id).with_ended().limit(1)).unwrap();
+            let listed = tokens.list_sessions(&SessionQuery::of_user(row.user_id).include_ended().limit(1)).unwrap();
             if let Some(next) = listed.next {
                 // Also where the session began at an infinity, and as a text.
                 prop_assert!(tokens.list_sessions(&SessionQuery::of_user(row.user_id).after(next)).is_ok());
@@ -363,7 +363,7 @@ fn invariant_10_rows_of_others_lead_to_no_panic_and_no_wrong_ok() {
             let Some(on) = before.values().nth(on.index(before.len().max(1))) else { break };
             // Now and then one that is there.
             let next_id = if other < IDS { id(other) } else { Uuid::new_v4() };
-            let successor = Successor::new(next_id, fresh_hash(), in_days(1));
+            let successor = Successor::expiring_at(next_id, fresh_hash(), in_days(1));
             let mut tokens = RefreshTokenRepository::new(&mut conn);
             let Some(outcome) = call(&mut tokens, verb, on, id(other.min(IDS - 1)), &successor) else { continue };
             let after = table(&mut conn);

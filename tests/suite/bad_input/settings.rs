@@ -43,7 +43,7 @@ fn a_store_of_any_settings_works_or_says_that_a_wait_was_too_short() {
             .conflict_retries(retries);
         let created = RefreshTokenStore::connect(database.url(), &config).and_then(|it| it.create(&new_token()));
         // Through PgBouncer, it is told which bounds are the server's to set.
-        let is_told = |error: &Error| error.is_transient() || matches!(error, Error::UnboundedWaits(_));
+        let is_told = |error: &Error| error.is_transient() || matches!(error, Error::MissingTimeouts(_));
         prop_assert!(created.as_ref().err().is_none_or(is_told), "{config:?}: {created:?}");
         Ok(())
     });
@@ -72,11 +72,11 @@ fn clean_up_of_any_policy_and_budget_cleans_up_or_names_what_is_wrong() {
     let others = (proptest::option::of(delta()), proptest::option::of(delta()));
     let budget = (any::<u32>(), proptest::option::of(any::<u64>()), proptest::option::of(duration()), duration());
     holds(192, &(keeps, others, budget), |((expired, rotated, revoked), (longest, cutoffs), budget)| {
-        let mut policy = RetentionPolicy::default().expired_for(expired);
-        policy = rotated.into_iter().fold(policy, RetentionPolicy::rotated_for);
-        policy = revoked.into_iter().fold(policy, RetentionPolicy::revoked_for);
+        let mut policy = RetentionPolicy::default().keep_expired_for(expired);
+        policy = rotated.into_iter().fold(policy, RetentionPolicy::keep_rotated_for);
+        policy = revoked.into_iter().fold(policy, RetentionPolicy::keep_revoked_for);
         policy = longest.into_iter().fold(policy, RetentionPolicy::longest_lifetime);
-        policy = cutoffs.into_iter().fold(policy, RetentionPolicy::cutoffs_for);
+        policy = cutoffs.into_iter().fold(policy, RetentionPolicy::keep_cutoffs_for);
         let (batch, rows, time, pause) = budget;
         let mut budget = CleanupBudget::default().batch(batch).pause(pause);
         budget = rows.into_iter().fold(budget, CleanupBudget::max_rows);

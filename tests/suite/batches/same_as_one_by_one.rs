@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use refresh_tokens::schema::refresh_tokens::dsl;
-use refresh_tokens::{Binding, NewRefreshToken, NewSession, RefreshTokenRepository, Result, Rotation};
+use refresh_tokens::{Binding, NewRefreshToken, RefreshTokenRepository, Result, Rotation, SessionOptions};
 use refresh_tokens::{RotationRequest, Successor, TokenHash};
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::in_days;
@@ -101,7 +101,7 @@ fn requests(draws: &[Draw], tokens: usize) -> Vec<Request> {
             1 => (own, hash_of(someones(draw.taken_from))),
             _ => (own, hash_of(own)),
         };
-        let mut successor = Successor::new(id, hash, in_days(if draw.born_expired { -1 } else { 30 }));
+        let mut successor = Successor::expiring_at(id, hash, in_days(if draw.born_expired { -1 } else { 30 }));
         match draw.org {
             0 => successor = successor.active_org_id(Uuid::from_u128(ORG + 1)),
             1 => successor = successor.active_org_id(Uuid::from_u128(ORG)),
@@ -130,14 +130,14 @@ fn prepare(conn: &mut PgConnection, pasts: &[Past]) {
                 token_hash: hash_of(id),
                 active_org_id: Uuid::from_u128(ORG),
                 expires_at: in_days(30),
-                session: NewSession::default(),
+                session: SessionOptions::default(),
             })
             .unwrap();
         match past {
             Past::None => {}
             Past::Rotated => {
                 let spent = Uuid::from_u128(0x4_0000 + index as u128);
-                let successor = Successor::new(spent, hash_of(spent), in_days(30));
+                let successor = Successor::expiring_at(spent, hash_of(spent), in_days(30));
                 assert!(matches!(tokens.rotate(&hash_of(id), &successor, Binding::ANY), Ok(Rotation::Rotated(_))));
             }
             Past::Revoked => assert!(tokens.revoke(id).unwrap().is_revoked()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, NewRefreshToken, NewSession, RefreshTokenStore, Refusal, Rotation, Wait,
+    Binding, Error, InvalidInput, NewRefreshToken, RefreshTokenStore, Refusal, Rotation, SessionOptions, Wait,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{in_days, new_token, successor};
@@ -17,7 +17,7 @@ use super::{AUTHENTICATED, BUSY, LOCK, call, cases, store_on};
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn login(user_id: uuid::Uuid, store: &RefreshTokenStore) -> NewRefreshToken {
-    let session = NewSession::default().authenticated_at(store.now().unwrap());
+    let session = SessionOptions::default().authenticated_at(store.now().unwrap());
     NewRefreshToken { user_id, session, ..new_token() }
 }
 

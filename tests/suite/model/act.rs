@@ -5,8 +5,8 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, NewRefreshToken, NewSession, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
-    Successor,
+    Binding, Error, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Rotation,
+    SessionOptions, Successor,
 };
 use refresh_tokens_support::reference::{self, NewHash, NewRow};
 
@@ -84,7 +84,7 @@ fn library(conn: &mut PgConnection, start: DateTime<Utc>, step: &Step<Name>) -> 
     let mut tokens = RefreshTokenRepository::new(conn);
     Ok(match *step {
         Step::Create { id, hash, user, org, days, session_days, .. } => {
-            let session = NewSession::default();
+            let session = SessionOptions::default();
             found(Some(tokens.create(&NewRefreshToken {
                 id: id.id(),
                 user_id: user.id(),
@@ -101,7 +101,7 @@ fn library(conn: &mut PgConnection, start: DateTime<Utc>, step: &Step<Name>) -> 
         Step::GetValidByHash(token, bound) => found(tokens.get_valid_by_hash(&token.hash(), binding(bound))?),
         Step::CheckTokenReuse(token) => found(tokens.check_token_reuse(&token.hash())?),
         Step::Rotate { by, presented, id, hash, days, org, bound } => {
-            let successor = Successor::new(id.id(), hash.hash(), instant(start, days));
+            let successor = Successor::expiring_at(id.id(), hash.hash(), instant(start, days));
             let successor = match org {
                 Some(org) => successor.active_org_id(org.id()),
                 None => successor,

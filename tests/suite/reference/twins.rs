@@ -124,7 +124,7 @@ fn on_the_same_rows_both_find_and_rotate_the_same() {
         {
             let hash = fresh_hash();
             let new = new_hash(&hash);
-            let successor = Successor::new(new.id, hash, new.expires_at);
+            let successor = Successor::expiring_at(new.id, hash, new.expires_at);
             let known = |row: Row| (row.id, row.user_id, row.token_hash, row.active_org_id, row.expires_at);
             let (successor, changes) = twins.agree(
                 |conn| Ok(reference::rotate(conn, text, &new, user)?.map(known)),

@@ -51,7 +51,7 @@ fn rows_move_into_the_archive_as_they_are() {
     assert_eq!(lines(&mut conn, filled).len(), columns(&mut conn, "refresh_tokens").len());
     let before = content(&mut conn, "refresh_tokens");
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    tokens.prepare_archive(0).unwrap();
+    tokens.create_archive_partitions(0).unwrap();
     let report = tokens.cleanup(&policy().archive(), &CleanupBudget::default().batch(5)).unwrap();
     let due = made.iter().filter(|row| row.due.is_some()).count();
     assert_eq!(report.tokens(), due as u64);
@@ -79,7 +79,7 @@ fn without_the_archive_the_error_says_that_the_schema_is_missing() {
     conn.batch_execute("DROP TABLE refresh_tokens_archive").unwrap();
     expired_rows(&mut conn, 1);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    assert_eq!(tokens.prepare_archive(0), Err(Error::SchemaMissing));
+    assert_eq!(tokens.create_archive_partitions(0), Err(Error::SchemaMissing));
     assert_eq!(tokens.archive_partitions(), Err(Error::SchemaMissing));
     let now = tokens.now().unwrap();
     assert_eq!(tokens.drop_archived_before(now), Err(Error::SchemaMissing));
@@ -95,10 +95,10 @@ fn without_a_partition_nothing_moves_and_the_error_says_what_to_do() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let refused = tokens.cleanup(&policy().archive(), &CleanupBudget::default());
     assert_eq!(refused, Err(Error::ArchiveNotPrepared));
-    assert!(refused.unwrap_err().to_string().contains("prepare_archive"));
+    assert!(refused.unwrap_err().to_string().contains("create_archive_partitions"));
     assert_eq!(count(&mut conn), 10);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    tokens.prepare_archive(0).unwrap();
+    tokens.create_archive_partitions(0).unwrap();
     assert_eq!(tokens.cleanup(&policy().archive(), &CleanupBudget::default()).unwrap().tokens(), 10);
     assert_eq!((count(&mut conn), archived(&mut conn)), (0, 10));
 }
@@ -109,15 +109,15 @@ fn partitions_are_made_ahead_month_by_month() {
     let mut conn = connection();
     conn.batch_execute("SET TIME ZONE 'Asia/Kolkata'").unwrap();
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let made = tokens.prepare_archive(14).unwrap();
+    let made = tokens.create_archive_partitions(14).unwrap();
     assert_eq!(made.len(), 15);
-    assert_eq!(tokens.prepare_archive(14), Ok(Vec::new()));
-    assert_eq!(tokens.prepare_archive(15).unwrap().len(), 1);
+    assert_eq!(tokens.create_archive_partitions(14), Ok(Vec::new()));
+    assert_eq!(tokens.create_archive_partitions(15).unwrap().len(), 1);
     let now = tokens.now().unwrap();
     for zone in ["Asia/Kolkata", "America/St_Johns"] {
         conn.batch_execute(&format!("SET TIME ZONE '{zone}'")).unwrap();
         let mut tokens = RefreshTokenRepository::new(&mut conn);
-        assert_eq!(tokens.prepare_archive(15), Ok(Vec::new()), "{zone}");
+        assert_eq!(tokens.create_archive_partitions(15), Ok(Vec::new()), "{zone}");
         let partitions = tokens.archive_partitions().unwrap();
         assert_eq!(partitions.len(), 16);
         assert!(partitions[0].begins_at <= now && now < partitions[0].ends_at);
@@ -130,7 +130,7 @@ fn partitions_are_made_ahead_month_by_month() {
         assert_eq!(first.format("%d %H:%M:%S").to_string(), "01 00:00:00");
     }
     let refused = InvalidInput::TooManyMonthsAhead { months: 121, max: 120 };
-    assert_eq!(RefreshTokenRepository::new(&mut conn).prepare_archive(121), Err(refused.into()));
+    assert_eq!(RefreshTokenRepository::new(&mut conn).create_archive_partitions(121), Err(refused.into()));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn processes_that_prepare_at_once_make_each_partition_once() {
     let made: usize = std::thread::scope(|scope| {
         let prepare = || {
             let mut conn = database.connect();
-            RefreshTokenRepository::new(&mut conn).prepare_archive(11).unwrap().len()
+            RefreshTokenRepository::new(&mut conn).create_archive_partitions(11).unwrap().len()
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(prepare)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -153,20 +153,20 @@ fn invariant_9_partitions_are_made_while_others_archive() {
     let (mut holder, mut conn) = (database.connect(), database.connect());
     conn.batch_execute("SET lock_timeout = '5s'").unwrap();
     expired_rows(&mut conn, 20);
-    RefreshTokenRepository::new(&mut conn).prepare_archive(0).unwrap();
+    RefreshTokenRepository::new(&mut conn).create_archive_partitions(0).unwrap();
     holder
         .transaction(|holder| {
             let budget = CleanupBudget::default().max_rows(10);
             let report = RefreshTokenRepository::new(holder).cleanup(&policy().archive(), &budget).unwrap();
             assert_eq!(report.tokens(), 10);
-            assert_eq!(RefreshTokenRepository::new(&mut conn).prepare_archive(3).unwrap().len(), 3);
+            assert_eq!(RefreshTokenRepository::new(&mut conn).create_archive_partitions(3).unwrap().len(), 3);
             QueryResult::Ok(())
         })
         .unwrap();
     assert_eq!((count(&mut conn), archived(&mut conn)), (10, 10));
 }
 
-/// Partitions of three past months, made as `prepare_archive` would have.
+/// Partitions of three past months, made as `create_archive_partitions` would have.
 fn past_months(conn: &mut PgConnection) {
     conn.batch_execute(
         "DO $$ BEGIN FOR ago IN 1..3 LOOP
@@ -190,7 +190,7 @@ fn old_months_are_dropped_whole() {
     conn.batch_execute("SET TIME ZONE 'UTC'").unwrap();
     past_months(&mut conn);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    tokens.prepare_archive(1).unwrap();
+    tokens.create_archive_partitions(1).unwrap();
     let partitions = tokens.archive_partitions().unwrap();
     let names: Vec<&str> = partitions.iter().map(|partition| partition.name.as_str()).collect();
     assert_eq!(names[..3], ["past_3", "past_2", "past_1"]);

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, BreachResponse, CleanupBudget, OnReuse, Receipt, Redemption, RefreshToken, RefreshTokenRepository,
-    Refusal, RetentionPolicy, ReuseKind, Rotation, TokenHash,
+    Binding, BreachResponse, CleanupBudget, OnReuse, Redemption, RefreshToken, RefreshTokenRepository, Refusal,
+    RetentionPolicy, ReuseKind, RevocationReport, Rotation, TokenHash,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::successor;
@@ -24,7 +24,7 @@ fn age_rotations(conn: &mut PgConnection, but: &[&TokenHash]) {
 }
 
 /// How a breach is answered, or a session ended.
-type End = fn(&mut RefreshTokenRepository<'_>, &TokenHash, &RefreshToken) -> Receipt;
+type End = fn(&mut RefreshTokenRepository<'_>, &TokenHash, &RefreshToken) -> RevocationReport;
 
 const ENDS: [(&str, End); 6] = [
     ("revoke_token_chain", |tokens, _, first| tokens.revoke_token_chain(first.id).unwrap()),
@@ -35,7 +35,7 @@ const ENDS: [(&str, End); 6] = [
     ("redeem", |tokens, stale, _| {
         let redemption = tokens.redeem(stale, &successor(), Binding::ANY, OnReuse::RevokeChain).unwrap();
         // The reuse of a token that is kept is noticed.
-        let Redemption::Reused { kind: ReuseKind::OlderGeneration, response: BreachResponse::Given(receipt), .. } =
+        let Redemption::Reused { kind: ReuseKind::SuccessorUsed, response: BreachResponse::Revoked(receipt), .. } =
             redemption
         else {
             panic!("{redemption:?}")
@@ -55,7 +55,7 @@ fn invariant_5_a_session_ends_from_a_stale_token_whatever_is_gone_between() {
             age_rotations(&mut conn, &[&hashes[0]]);
             let policy = if archives { policy().archive() } else { policy() };
             let mut tokens = RefreshTokenRepository::new(&mut conn);
-            tokens.prepare_archive(0).unwrap();
+            tokens.create_archive_partitions(0).unwrap();
             let report = tokens.cleanup(&policy, &CleanupBudget::default()).unwrap();
             assert_eq!(report.rotated, LINKS as u64 - 2, "{name}");
             assert!(is_valid(&database, &hashes[LINKS - 1]), "{name}");
@@ -114,12 +114,12 @@ fn a_spent_token_is_reuse_until_it_is_cleaned_up_and_unknown_afterwards() {
         let mut tokens = RefreshTokenRepository::new(conn);
         tokens.redeem(&hashes[0], &successor(), Binding::ANY, OnReuse::ReportOnly).unwrap()
     };
-    assert_eq!(redeem(&mut conn).as_str(), "reused_older_generation");
+    assert_eq!(redeem(&mut conn).as_str(), "reused_successor_used");
     age_rotations(&mut conn, &[]);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let kept_longer = RetentionPolicy::default().rotated_for(TimeDelta::days(21));
+    let kept_longer = RetentionPolicy::default().keep_rotated_for(TimeDelta::days(21));
     assert_eq!(tokens.cleanup(&kept_longer, &CleanupBudget::default()).unwrap().tokens(), 0);
-    assert_eq!(redeem(&mut conn).as_str(), "reused_older_generation");
+    assert_eq!(redeem(&mut conn).as_str(), "reused_successor_used");
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     assert_eq!(tokens.cleanup(&policy(), &CleanupBudget::default()).unwrap().rotated, 2);
     assert_eq!(redeem(&mut conn), Redemption::Refused(Refusal::NotFound));
@@ -136,9 +136,9 @@ fn invariant_6_clean_up_leaves_the_same_request_its_answer() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let first = tokens.rotate(&hashes[0], &successor, Binding::ANY).unwrap();
     let strictest = RetentionPolicy::default()
-        .expired_for(TimeDelta::zero())
-        .rotated_for(TimeDelta::hours(1))
-        .revoked_for(TimeDelta::zero());
+        .keep_expired_for(TimeDelta::zero())
+        .keep_rotated_for(TimeDelta::hours(1))
+        .keep_revoked_for(TimeDelta::zero());
     assert_eq!(tokens.cleanup(&strictest, &CleanupBudget::default()).unwrap().tokens(), 0);
     let again = tokens.rotate(&hashes[0], &successor, Binding::ANY).unwrap();
     let (Rotation::Rotated(first), Rotation::Repeated(again)) = (first, again) else { panic!() };

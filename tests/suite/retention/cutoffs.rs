@@ -3,13 +3,13 @@
 use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{CleanupBudget, Error, NewRefreshToken, NewSession, RefreshTokenRepository, RetentionPolicy};
+use refresh_tokens::{CleanupBudget, Error, NewRefreshToken, RefreshTokenRepository, RetentionPolicy, SessionOptions};
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::new_token;
 use uuid::Uuid;
 
 fn policy() -> RetentionPolicy {
-    RetentionPolicy::default().cutoffs_for(TimeDelta::days(10))
+    RetentionPolicy::default().keep_cutoffs_for(TimeDelta::days(10))
 }
 
 fn cutoffs(conn: &mut PgConnection) -> i64 {
@@ -54,7 +54,7 @@ fn old_cutoffs_go_and_that_of_everybody_stays() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let before = tokens.now().unwrap() - TimeDelta::days(30);
     for new in [new_token(), recent] {
-        let session = NewSession::default().authenticated_at(before);
+        let session = SessionOptions::default().authenticated_at(before);
         assert_eq!(tokens.create(&NewRefreshToken { session, ..new }), Err(Error::RevokedSinceLogin));
     }
 }

@@ -39,7 +39,7 @@ fn it_cleans_up_at_its_start_and_when_it_is_called() {
     assert_eq!((report.tokens(), report.end), (10, Some(CleanupEnd::Complete)));
     let statistics = janitor.stop();
     assert_eq!((statistics.runs, statistics.failures, statistics.tokens), (2, 0, 35));
-    assert_eq!((statistics.last_report, statistics.last_error, statistics.is_at_work), (Some(report), None, false));
+    assert_eq!((statistics.last_report, statistics.last_error, statistics.is_running), (Some(report), None, false));
     assert!(statistics.since_last_run.is_some());
     assert_eq!(count(&mut conn), 0);
 }
@@ -85,7 +85,7 @@ fn it_ends_when_it_is_dropped_and_its_run_between_two_batches() {
     let store = store(&database);
     let janitor = Janitor::start(store.clone(), policy(), config).unwrap();
     race::wait_for(|| janitor.statistics().tokens == 10);
-    assert!(janitor.statistics().is_at_work && janitor.is_alive());
+    assert!(janitor.statistics().is_running && janitor.is_alive());
     let began = Instant::now();
     drop(janitor);
     assert!(began.elapsed() < Duration::from_secs(30));
@@ -157,7 +157,7 @@ fn a_panic_of_the_hosts_is_the_janitors_end_and_not_the_hosts() {
 #[test]
 fn a_policy_out_of_range_starts_no_janitor() {
     let database = Database::migrated();
-    let policy = RetentionPolicy::default().rotated_for(TimeDelta::zero());
-    let refused = InvalidInput::RetentionOutOfRange { field: "rotated_for", least_seconds: 3_600 };
+    let policy = RetentionPolicy::default().keep_rotated_for(TimeDelta::zero());
+    let refused = InvalidInput::RetentionOutOfRange { field: "keep_rotated_for", least_seconds: 3_600 };
     assert_eq!(Janitor::start(store(&database), policy, on_call()).unwrap_err(), refused.into());
 }

@@ -48,7 +48,7 @@ fn assert_in_one_place(places: &Places) {
 fn filled(database: &Database) -> PgConnection {
     let mut conn = database.connect();
     expired_rows(&mut conn, ROWS);
-    RefreshTokenRepository::new(&mut conn).prepare_archive(0).unwrap();
+    RefreshTokenRepository::new(&mut conn).create_archive_partitions(0).unwrap();
     conn
 }
 

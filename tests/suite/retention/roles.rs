@@ -17,24 +17,24 @@ fn invariant_10_a_role_that_may_only_clean_up_cleans_up() {
     let database = Database::migrated();
     let mut conn = database.connect();
     let made = fill(&mut conn);
-    RefreshTokenRepository::new(&mut conn).prepare_archive(1).unwrap();
+    RefreshTokenRepository::new(&mut conn).create_archive_partitions(1).unwrap();
     let mut conn = roles::who_cleans_up(&database);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let due = made.iter().filter(|row| row.due.is_some()).count() as u64;
-    let policy = policy().cutoffs_for(TimeDelta::days(400));
+    let policy = policy().keep_cutoffs_for(TimeDelta::days(400));
     assert_eq!(tokens.preview_cleanup(&policy, &CleanupBudget::default()).unwrap().tokens(), due);
     assert!(tokens.retention_backlog(&policy).unwrap().expired_counted > 0);
     let half = CleanupBudget::default().max_rows(due / 2);
     assert_eq!(tokens.cleanup(&policy, &half).unwrap().tokens(), due / 2);
     // All partitions are there, so that it has only to look.
-    assert_eq!(tokens.prepare_archive(1), Ok(Vec::new()));
+    assert_eq!(tokens.create_archive_partitions(1), Ok(Vec::new()));
     let rest = tokens.cleanup(&policy.archive(), &CleanupBudget::default()).unwrap();
     assert_eq!(rest.tokens(), due - due / 2);
     assert_eq!(tokens.archive_partitions().unwrap().len(), 2);
 
     let denied = |outcome: Result<(), Error>| matches!(outcome, Err(Error::PermissionDenied { .. }));
     assert!(denied(tokens.create(&new_token()).map(drop)));
-    assert!(denied(tokens.prepare_archive(5).map(drop)));
+    assert!(denied(tokens.create_archive_partitions(5).map(drop)));
 }
 
 /// In a schema that is not the first of the `search_path`, all is found; partitions are made beside the archive.
@@ -48,7 +48,7 @@ fn invariant_10_the_archive_is_where_the_table_is() {
     let mut conn = home.connect();
     expired_rows(&mut conn, 5);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
-    let made = tokens.prepare_archive(0).unwrap();
+    let made = tokens.create_archive_partitions(0).unwrap();
     assert!(made[0].starts_with(home.schema()), "{made:?}");
     assert_eq!(tokens.cleanup(&policy().archive(), &CleanupBudget::default()).unwrap().tokens(), 5);
     conn.batch_execute(&format!("DROP SCHEMA {elsewhere}")).unwrap();

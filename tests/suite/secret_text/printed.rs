@@ -98,7 +98,7 @@ fn invariant_7_no_secret_and_no_pepper_is_ever_printed() {
         let outcome: Refresh = service.refresh(text, binding).unwrap();
         log.debug(&outcome);
         match &outcome {
-            Refresh::Unrecognised(why) => log.both(why),
+            Refresh::Unrecognized(why) => log.both(why),
             Refresh::Refused(why) => log.both(why),
             Refresh::Reused { kind, .. } => log.both(kind),
             Refresh::Rotated(issued) | Refresh::Repeated(issued) => secrets.push(issued.secret.clone()),
@@ -113,7 +113,7 @@ fn invariant_7_no_secret_and_no_pepper_is_ever_printed() {
     // The repeat binds the hashes of all peppers in one array.
     let words = [text, unknown.expose(), foreign.expose()].map(|text| ask(text, Binding::ANY));
     let words = [[rotated, ask(text, Binding::user(Uuid::new_v4())), ask(text, Binding::ANY)], words];
-    assert_eq!(words[0], ["rotated", "reused_after_grace", "revoked"]);
+    assert_eq!(words[0], ["rotated", "reused_successor_unused", "revoked"]);
     assert_eq!(words[1], ["repeated", "not_found", "unknown_key"]);
     assert_eq!(damaged, ["malformed"; 5]);
 
@@ -125,8 +125,8 @@ fn invariant_7_no_secret_and_no_pepper_is_ever_printed() {
     log.error(&service.switch_org(other.secret.expose(), Uuid::nil(), Binding::ANY).unwrap_err());
     log.error(&service.start_session(&Login::new(Uuid::nil(), Uuid::new_v4())).unwrap_err());
     log.debug(&service.look_up(other.secret.expose(), Binding::ANY));
-    log.debug(&service.list_sessions(&SessionQuery::of_user(first.token.user_id).with_ended()));
-    log.debug(&service.end_session(other.secret.expose()));
+    log.debug(&service.list_sessions(&SessionQuery::of_user(first.token.user_id).include_ended()));
+    log.debug(&service.log_out(other.secret.expose()));
     log.debug(&service.end_all_sessions(first.token.user_id));
     log.error(&service.start_session(&before).unwrap_err());
     log.debug(&service.pepper_usage());

@@ -4,9 +4,9 @@ use chrono::Duration;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
-    Binding, CleanupBudget, CleanupEnd, Durability, Error, GroupRotator, NewRefreshToken, NewSession, Redemption,
+    Binding, CleanupBudget, CleanupEnd, Durability, Error, GroupRotator, NewRefreshToken, Redemption,
     RefreshTokenRepository, RefreshTokenStore, Refusal, Result, RetentionPolicy, Rotation, RotationRequest,
-    SessionQuery, SessionState, Successor, TokenHash, TokenTransaction,
+    SessionOptions, SessionQuery, SessionState, Successor, TokenHash, TokenTransaction,
 };
 use refresh_tokens_support::doc::in_days;
 use refresh_tokens_support::reference;
@@ -93,9 +93,9 @@ fn age_between(host: &Host, session: Uuid) -> Result<usize> {
 
 fn clean_up(store: &RefreshTokenStore, archives: bool, batch: u32) -> Result<Answer> {
     let policy = RetentionPolicy::default()
-        .expired_for(Duration::zero())
-        .rotated_for(Duration::hours(1))
-        .revoked_for(Duration::zero());
+        .keep_expired_for(Duration::zero())
+        .keep_rotated_for(Duration::hours(1))
+        .keep_revoked_for(Duration::zero());
     let policy = if archives { policy.archive() } else { policy };
     let report = store.cleanup(&policy, &CleanupBudget::default().batch(batch))?;
     assert_eq!(report.end, Some(CleanupEnd::Complete), "it has no other bound");
@@ -107,7 +107,7 @@ fn rows<'a>(found: impl IntoIterator<Item = &'a refresh_tokens::RefreshToken>) -
 }
 
 fn create(host: &Host, login: &Login) -> Result<Answer> {
-    let mut session = NewSession::default();
+    let mut session = SessionOptions::default();
     if let Some(authenticated) = login.authenticated {
         session = session.authenticated_at(authenticated.at);
     }
@@ -137,7 +137,7 @@ fn list_sessions(host: &Host, user: Uuid) -> Result<Answer> {
 }
 
 fn parts(request: &Request) -> (TokenHash, Successor, Binding) {
-    let mut successor = Successor::new(request.successor, hash(request.successor), in_days(30));
+    let mut successor = Successor::expiring_at(request.successor, hash(request.successor), in_days(30));
     if let Some(org) = request.org {
         successor = successor.active_org_id(org);
     }
@@ -252,7 +252,7 @@ fn refused(refusal: &Refusal) -> Answer {
 
 fn redeemed(redemption: &Redemption, frame: Frame) -> Answer {
     let told =
-        if matches!(frame, Frame::Own | Frame::Group) { Durability::Committed } else { Durability::UntilYourCommit };
+        if matches!(frame, Frame::Own | Frame::Group) { Durability::Committed } else { Durability::PendingYourCommit };
     match redemption {
         Redemption::Rotated { durability, .. }
         | Redemption::Repeated { durability, .. }

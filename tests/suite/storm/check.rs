@@ -182,7 +182,7 @@ fn given_once(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     let answers = || history.calls.iter().enumerate().filter(|(_, call)| call.is_committed());
     for (number, call) in answers() {
-        let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer else { continue };
+        let Answer::Reused(row, Some(BreachResponse::Revoked(_))) = &call.answer else { continue };
         let first = *given.entry(row.id).or_insert(number);
         // A row that was deleted has nothing on which to note it.
         let by = call.end.max(history.calls[first].end);
@@ -191,7 +191,7 @@ fn given_once(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
         }
     }
     for (number, call) in history.calls.iter().enumerate() {
-        let Answer::Reused(row, Some(BreachResponse::GivenBefore)) = &call.answer else { continue };
+        let Answer::Reused(row, Some(BreachResponse::AlreadyHandled)) = &call.answer else { continue };
         let told = given.get(&row.id).map(|first| history.calls[*first].start);
         let first = told.into_iter().chain(facts.unknown_responses.get(&row.id).copied()).min();
         if first.is_none_or(|first| first > call.end) {

@@ -330,7 +330,7 @@ pub(super) fn ending(call: &Call) -> Option<Ending> {
         (Op::Revoke { target: target @ (Target::Org(_) | Target::Everyone), .. }, Answer::Failed(_)) => {
             (*target, 0, false)
         }
-        (Op::Rotate { by: By::Redeem(on_reuse), .. }, Answer::Reused(row, Some(BreachResponse::Given(receipt)))) => {
+        (Op::Rotate { by: By::Redeem(on_reuse), .. }, Answer::Reused(row, Some(BreachResponse::Revoked(receipt)))) => {
             let target = match on_reuse {
                 OnReuse::RevokeUser => Target::User(row.user),
                 OnReuse::RevokeChain => Target::Chain(row.id),

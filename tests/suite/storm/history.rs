@@ -1,7 +1,7 @@
 //! What happened in a storm: every call with its arguments, its answer and when it ran, and the table at the end.
 
 use chrono::{DateTime, Utc};
-use refresh_tokens::{BreachResponse, OnReuse, Receipt, RefreshToken, RevokedReason, TokenRevocation};
+use refresh_tokens::{BreachResponse, OnReuse, RefreshToken, RevocationReport, RevokedReason, TokenRevocation};
 use uuid::Uuid;
 
 /// A reading of the one counter of a storm: of two calls, one that ended before the other started came first.
@@ -137,7 +137,7 @@ pub(super) enum Answer {
     Found(Vec<Row>),
     /// The live ones.
     Sessions(Vec<Uuid>),
-    Ended(Receipt),
+    Ended(RevocationReport),
     EndedOne(TokenRevocation),
     /// How many rows were written or deleted.
     Rows(usize),

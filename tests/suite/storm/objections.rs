@@ -1,7 +1,7 @@
 //! The checker can fail: small histories made by hand, each of which breaks one rule, and one that breaks none.
 
 use chrono::{DateTime, TimeDelta};
-use refresh_tokens::{BreachResponse, OnReuse, Receipt, RevokedReason, TokenRevocation};
+use refresh_tokens::{BreachResponse, OnReuse, RevocationReport, RevokedReason, TokenRevocation};
 use uuid::Uuid;
 
 use super::check::{Rule, check};
@@ -67,7 +67,7 @@ fn rotated(start: Stamp, presented: Uuid, successor: Row) -> Call {
 }
 
 fn revocation(start: Stamp, target: Target, tokens: usize) -> Call {
-    let mut receipt = Receipt::default();
+    let mut receipt = RevocationReport::default();
     (receipt.tokens, receipt.live, receipt.sessions) = (tokens, tokens.min(1), tokens.min(1));
     call(start, Op::Revoke { target, frame: Frame::Own }, Answer::Ended(receipt))
 }
@@ -227,14 +227,14 @@ fn a_breach_response_that_is_given_twice() {
         let op = rotation(By::Redeem(OnReuse::RevokeSession), A, C);
         call(start, op, Answer::Reused(spent(A, 0, B), Some(response)))
     };
-    let mut receipt = Receipt::default();
+    let mut receipt = RevocationReport::default();
     (receipt.tokens, receipt.live, receipt.sessions) = (2, 1, 1);
-    let given = || reuse(30, BreachResponse::Given(receipt));
-    let twice = reuse(40, BreachResponse::Given(Receipt::default()));
+    let given = || reuse(30, BreachResponse::Revoked(receipt));
+    let twice = reuse(40, BreachResponse::Revoked(RevocationReport::default()));
     let table = [Row { is_reused: true, ..revoked(spent(A, 0, B)) }, revoked(row(B, 1))];
     let calls = [created(10), rotated(20, A, row(B, 1)), given(), twice];
     assert_eq!(objections(calls, &table), [Rule::GivenOnce]);
-    let calls = [created(10), rotated(20, A, row(B, 1)), reuse(30, BreachResponse::GivenBefore)];
+    let calls = [created(10), rotated(20, A, row(B, 1)), reuse(30, BreachResponse::AlreadyHandled)];
     assert_eq!(objections(calls, &[spent(A, 0, B), row(B, 1)]), [Rule::GivenOnce]);
     // It is not marked.
     let table = [revoked(spent(A, 0, B)), revoked(row(B, 1))];
@@ -246,7 +246,7 @@ fn receipts_that_do_not_add_up() {
     let calls = [created(10), revocation(20, Target::User(USER), 2)];
     assert_eq!(objections(calls, &[revoked(row(A, 0))]), [Rule::Receipts]);
     let op = Op::Revoke { target: Target::Token(A), frame: Frame::Own };
-    let goes_on = call(20, op, Answer::EndedOne(TokenRevocation::SessionGoesOn { session_id: SESSION }));
+    let goes_on = call(20, op, Answer::EndedOne(TokenRevocation::SessionContinues { session_id: SESSION }));
     assert_eq!(objections([created(10), goes_on], &[revoked(row(A, 0))]), [Rule::Receipts]);
 }
 

@@ -109,8 +109,8 @@ fn outcome(call: &Call) -> String {
     match &call.answer {
         Answer::Born(_) => "token".to_owned(),
         Answer::Refused(why, _) => format!("{why:?}"),
-        Answer::Reused(_, Some(BreachResponse::Given(receipt))) if receipt.live > 0 => "Given, live".to_owned(),
-        Answer::Reused(_, Some(BreachResponse::Given(_))) => "Given".to_owned(),
+        Answer::Reused(_, Some(BreachResponse::Revoked(receipt))) if receipt.live > 0 => "Revoked, live".to_owned(),
+        Answer::Reused(_, Some(BreachResponse::Revoked(_))) => "Revoked".to_owned(),
         Answer::Reused(_, Some(response)) => format!("{response:?}"),
         Answer::Reused(_, None) => "Reused".to_owned(),
         Answer::Found(rows) => if rows.is_empty() { "none" } else { "some" }.to_owned(),
@@ -119,7 +119,7 @@ fn outcome(call: &Call) -> String {
         Answer::Ended(receipt) => if receipt.tokens > 0 { "spent" } else { "nothing" }.to_owned(),
         Answer::EndedOne(TokenRevocation::Unchanged) => "Unchanged".to_owned(),
         Answer::EndedOne(TokenRevocation::SessionEnded { .. }) => "SessionEnded".to_owned(),
-        Answer::EndedOne(TokenRevocation::SessionGoesOn { .. }) => "SessionGoesOn".to_owned(),
+        Answer::EndedOne(TokenRevocation::SessionContinues { .. }) => "SessionContinues".to_owned(),
         Answer::Rows(rows) => if *rows == 0 { "no row" } else { "rows" }.to_owned(),
         Answer::Failed(error) => format!("Err({error})"),
     }

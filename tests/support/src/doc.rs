@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use chrono::{DateTime, Duration, Utc};
 pub use diesel::prelude::*;
 use refresh_tokens::{
-    NewRefreshToken, NewSession, Pepper, Peppers, RefreshTokenStore, SessionPolicy, SessionService, Successor,
+    NewRefreshToken, Pepper, Peppers, RefreshTokenStore, SessionOptions, SessionPolicy, SessionService, Successor,
     TokenHash,
 };
 use uuid::Uuid;
@@ -58,13 +58,13 @@ pub fn new_token() -> NewRefreshToken {
         token_hash: fresh_hash(),
         active_org_id: Uuid::new_v4(),
         expires_at: in_days(30),
-        session: NewSession::default(),
+        session: SessionOptions::default(),
     }
 }
 
 /// A successor, valid for 30 days.
 pub fn successor() -> Successor {
-    Successor::new(Uuid::new_v4(), fresh_hash(), in_days(30))
+    Successor::expiring_at(Uuid::new_v4(), fresh_hash(), in_days(30))
 }
 
 /// A hash that no token has.

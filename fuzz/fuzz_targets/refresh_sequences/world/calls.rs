@@ -1,7 +1,7 @@
 //! Each call, and what it should answer and change.
 
 use refresh_tokens::{
-    BreachResponse, Error, IssuedToken, Login, OnReuse, Receipt, Refresh, Refusal, ReuseKind, SessionService,
+    BreachResponse, Error, IssuedToken, Login, OnReuse, RevocationReport, Refresh, Refusal, ReuseKind, SessionService,
 };
 use uuid::Uuid;
 
@@ -126,13 +126,13 @@ impl World {
             age => {
                 let kind = match age {
                     _ if !session.is_live => ReuseKind::SessionEnded,
-                    1 => ReuseKind::AfterGrace,
-                    _ => ReuseKind::OlderGeneration,
+                    1 => ReuseKind::SuccessorUnused,
+                    _ => ReuseKind::SuccessorUsed,
                 };
                 let response = match self.on_reuse {
                     OnReuse::ReportOnly => BreachResponse::ReportedOnly,
-                    _ if session.tokens[token].was_answered => BreachResponse::GivenBefore,
-                    _ => BreachResponse::Given(Receipt::default()),
+                    _ if session.tokens[token].was_answered => BreachResponse::AlreadyHandled,
+                    _ => BreachResponse::Revoked(RevocationReport::default()),
                 };
                 Due::Reused(kind, response)
             }
@@ -156,7 +156,7 @@ impl World {
             Presented::Foreign { .. } => None,
         };
         match (due, outcome, known) {
-            (Due::Foreign(word), Refresh::Unrecognised(why), None) => assert_eq!(why.as_str(), word),
+            (Due::Foreign(word), Refresh::Unrecognized(why), None) => assert_eq!(why.as_str(), word),
             (Due::Foreign(word), Refresh::Refused(Refusal::NotFound), None) => assert_eq!(word, "not_found"),
             (Due::BindingMismatch, Refresh::Refused(Refusal::BindingMismatch(_)), Some(_))
             | (Due::Revoked, Refresh::Refused(Refusal::Revoked(_)), Some(_)) => {}
@@ -169,7 +169,7 @@ impl World {
             (Due::Reused(kind, due), Refresh::Reused { kind: told, response, token: row }, Some((session, token))) => {
                 assert_eq!((told, row.id), (kind, self.sessions[session].tokens[token].id));
                 match (due, response) {
-                    (BreachResponse::Given(_), BreachResponse::Given(receipt)) => {
+                    (BreachResponse::Revoked(_), BreachResponse::Revoked(receipt)) => {
                         ends(receipt, self.answer_reuse(session, token));
                     }
                     (due, response) => assert_eq!(response, due),
@@ -234,11 +234,11 @@ impl World {
 }
 
 /// Each live session has one live token.
-fn ends(receipt: Receipt, sessions: usize) {
+fn ends(receipt: RevocationReport, sessions: usize) {
     assert_eq!((receipt.sessions, receipt.live), (sessions, sessions), "{receipt}");
 }
 
-fn is_receipt(receipt: Result<Receipt, Error>, ended: usize) {
+fn is_receipt(receipt: Result<RevocationReport, Error>, ended: usize) {
     let receipt = receipt.expect("no error is due");
     ends(receipt, ended);
     assert_eq!(receipt.tokens, ended, "it ends a session by its live token alone");

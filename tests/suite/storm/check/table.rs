@@ -72,7 +72,7 @@ fn is_other(facts: &Facts<'_>, row: &Row) -> bool {
 fn marks(history: &History, facts: &Facts<'_>) -> Vec<Broken> {
     let mut given = HashSet::new();
     for call in history.calls.iter().filter(|call| call.is_committed()) {
-        if let Answer::Reused(row, Some(BreachResponse::Given(_))) = &call.answer {
+        if let Answer::Reused(row, Some(BreachResponse::Revoked(_))) = &call.answer {
             given.insert(row.id);
         }
     }
@@ -92,7 +92,7 @@ fn nothing_deleted(history: &History, facts: &Facts<'_>, rows: &HashMap<Uuid, &R
     let (mut tokens, mut live) = (0, 0);
     for call in history.calls.iter().filter(|call| call.is_committed()) {
         match &call.answer {
-            Answer::Ended(receipt) | Answer::Reused(_, Some(BreachResponse::Given(receipt))) => {
+            Answer::Ended(receipt) | Answer::Reused(_, Some(BreachResponse::Revoked(receipt))) => {
                 tokens += receipt.tokens;
                 live += receipt.live;
             }

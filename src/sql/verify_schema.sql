@@ -1,4 +1,4 @@
--- verify: after indexes.sql, one row for each thing about the table that is not as this version needs it.
+-- verify_schema: after indexes.sql, one row for each thing about the table that is not as this version needs it.
 -- $1 asks for how much: 0, what a table must have to be adopted; 1, all that the migrations make.
 , needed_column (step, name, type, not_null, has_default) AS (
     VALUES
