@@ -116,8 +116,8 @@ impl Host {
         self.present(&kiosk, "comes back after its one second", Binding::ANY, "Expired")?;
         let car = self.log_in("car", Duration::days(30))?;
         let hash = self.hash(&car.secret)?;
-        let receipt = self.tokens().with_reason(RevokedReason::LoggedOut).revoke_session_by_hash(&hash)?;
-        say("car", &format!("logs out: revoke_session_by_hash() → {receipt}"));
+        let report = self.tokens().with_reason(RevokedReason::LoggedOut).revoke_session_by_hash(&hash)?;
+        say("car", &format!("logs out: revoke_session_by_hash() → {report}"));
         self.present(&car, "presents its token all the same", Binding::ANY, "Revoked").map(drop)
     }
 
@@ -129,8 +129,8 @@ impl Host {
         // The breach response is committed by itself: an error later in the request must not undo it.
         let hash = self.hash(&phone.secret)?;
         let stale = self.tokens().check_token_reuse(&hash)?.ok_or("expected the reuse to be seen")?;
-        let receipt = self.tokens().revoke_token_chain(stale.id)?;
-        say("host", &format!("cannot tell thief from owner, so ends both: revoke_token_chain() → {receipt}"));
+        let report = self.tokens().revoke_token_chain(stale.id)?;
+        say("host", &format!("cannot tell thief from owner, so ends both: revoke_token_chain() → {report}"));
         self.present(&stolen, "presents what it was given", Binding::ANY, "Revoked").map(drop)
     }
 
@@ -139,8 +139,8 @@ impl Host {
         self.log_in("phone", Duration::days(30))?;
         let tablet = self.log_in("tablet", Duration::days(30))?;
         let newest = self.list()?.into_iter().next().ok_or("expected sessions")?;
-        let receipt = self.tokens().revoke_session(newest.session_id)?;
-        say("host", &format!("revoke_session(), with the id from the list → {receipt}"));
+        let report = self.tokens().revoke_session(newest.session_id)?;
+        say("host", &format!("revoke_session(), with the id from the list → {report}"));
         self.present(&tablet, "is used by somebody who found it", Binding::ANY, "Revoked").map(drop)
     }
 
@@ -149,8 +149,8 @@ impl Host {
         let hash = self.hash(&laptop.secret)?;
         let here =
             self.tokens().get_valid_by_hash(&hash, Binding::user(ALICE))?.ok_or("expected the laptop's token")?;
-        let receipt = self.tokens().revoke_all_for_user_except(ALICE, here.id)?;
-        say("library", &format!("revoke_all_for_user_except() → {receipt}"));
+        let report = self.tokens().revoke_all_for_user_except(ALICE, here.id)?;
+        say("library", &format!("revoke_all_for_user_except() → {report}"));
         self.log_in("new phone", Duration::days(30))?;
         self.list().map(drop)
     }

@@ -1,12 +1,15 @@
-//! Every way a verb can fail.
+//! Every way to fail, and what a caller may get wrong.
+//!
+//! Only `recognized` reads Diesel's errors, and only `connect` those of the pool: what the server, libpq or r2d2 says is
+//! turned into a variant there, and nowhere else.
 
-mod recognised;
+pub(crate) mod connect;
+pub(crate) mod input;
+mod recognized;
 
 use std::time::Duration;
 
-use crate::input::InvalidInput;
-
-pub(crate) use recognised::PREPARED_BY_ANOTHER;
+use crate::error::input::InvalidInput;
 
 /// The result of every verb.
 ///
@@ -224,8 +227,12 @@ pub enum Error {
         message: String,
     },
 
+    /// [`build_indexes`](crate::build_indexes) was called inside a transaction; nothing was built.
+    #[error("an index cannot be built inside a transaction while others write: call build_indexes outside of yours")]
+    InsideTransaction,
+
     /// A migration could not be applied or reverted; the database is as before.
-    #[error("migration failed and was rolled back: {message}")]
+    #[error("the migration was not carried out, and the database is as before: {message}")]
     Migration {
         /// Which migration, and what the server said.
         message: String,

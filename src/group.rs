@@ -1,6 +1,6 @@
-//! The group rotator: callers on any number of threads, few connections, and batches between them.
+//! The group rotator, over the store: callers on any number of threads, few connections, and batches between them.
 
-mod config;
+pub(crate) mod config;
 mod queue;
 
 use std::fmt;
@@ -8,20 +8,23 @@ use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 
-use crate::batch::{self, RotationRequest};
-use crate::binding::Binding;
 use crate::error::{Error, Result, Wait};
-use crate::observe::{self, Ids, observed};
-use crate::outcome::Rotation;
-use crate::pool::{Connection, RefreshTokenStore};
-use crate::redemption::{self, Durability, OnReuse, Redemption};
-use crate::rotation;
-use crate::successor::Successor;
-use crate::token_hash::TokenHash;
+use crate::group::config::GroupConfig;
+use crate::protocol::redeem::answer_reuse;
+use crate::protocol::rotate::{rotate, rotate_without_waiting};
+use crate::protocol::rotate_many::rotate_together;
+use crate::store::{Connection, RefreshTokenStore};
+use crate::telemetry;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::binding::Binding;
+use crate::values::redemption::{Durability, OnReuse, Redemption};
+use crate::values::request::RotationRequest;
+use crate::values::rotation::Rotation;
+use crate::values::successor::Successor;
+use crate::values::token_hash::TokenHash;
 
 use queue::{Entry, Lead, Place, Queue, Ticket, Turn};
-
-pub use config::GroupConfig;
 
 /// Rotation for many threads at once: each submits one request and blocks for its outcome, and a few connections carry
 /// them in batches.
@@ -167,7 +170,7 @@ impl GroupRotator {
     ) -> Result<Redemption> {
         observed("group_redeem", Ids::bound(binding), || {
             let rotation = self.submit(presented, successor, binding)?;
-            redemption::answer_reuse(rotation, Durability::Committed, |token| self.store.respond(token, on_reuse))
+            answer_reuse(rotation, Durability::Committed, |token| self.store.respond(token, on_reuse))
         })
     }
 
@@ -254,13 +257,12 @@ impl GroupRotator {
             return self.carry(lead, conn, request, others);
         }
         let RotationRequest { presented, successor, binding } = &request;
-        observe::batch(1);
-        let outcome = self.store.retrying_on(&mut conn, |tokens| {
-            let conn = tokens.connection();
+        telemetry::batch(1);
+        let outcome = self.store.retrying_on(&mut conn, |call| {
             if lead.is_alone() {
-                return rotation::rotate(conn, presented, successor, *binding).map(|(rotation, _)| Some(rotation));
+                return rotate(call.conn, presented, successor, *binding).map(|(rotation, _)| Some(rotation));
             }
-            rotation::rotate_without_waiting(conn, presented, successor, *binding)
+            rotate_without_waiting(call.conn, presented, successor, *binding)
         });
         lead.keep(conn);
         if let Some(rotation) = outcome? {
@@ -281,9 +283,8 @@ impl GroupRotator {
         let (others, callers): (Vec<_>, Vec<_>) =
             others.into_iter().map(|ticket| (ticket.request, ticket.caller)).unzip();
         let requests: Vec<_> = iter::once(own).chain(others).collect();
-        observe::batch(requests.len());
-        let answers =
-            self.store.retrying_on(&mut conn, |tokens| batch::rotate_together(tokens.connection(), &requests));
+        telemetry::batch(requests.len());
+        let answers = self.store.retrying_on(&mut conn, |call| rotate_together(call.conn, &requests));
         lead.keep(conn);
         let mut answers = match answers {
             Ok(answers) => answers.into_iter(),

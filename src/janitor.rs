@@ -1,6 +1,6 @@
 //! A worker thread that cleans up from time to time.
 
-mod config;
+pub(crate) mod config;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -9,11 +9,14 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::observe::{Ids, observed};
-use crate::pool::RefreshTokenStore;
-use crate::retention::{self, CleanupCursor, CleanupReport, Disposal, Mode, RetentionPolicy, Watch};
-
-pub use config::JanitorConfig;
+use crate::janitor::config::JanitorConfig;
+use crate::retention::policy::{Disposal, RetentionPolicy};
+use crate::retention::sweep;
+use crate::retention::sweep::{Mode, Watch};
+use crate::store::RefreshTokenStore;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::cleanup::{CleanupCursor, CleanupReport};
 
 /// A worker thread that cleans up from time to time, until it is dropped.
 ///
@@ -275,7 +278,7 @@ struct Worker {
 
 impl Worker {
     fn work(self) {
-        let mut wait = self.config.by_chance();
+        let mut wait = self.config.random_jitter();
         let mut place = None;
         while self.shared.wait(wait).is_continue() {
             let prepared = self.prepare();
@@ -283,7 +286,7 @@ impl Worker {
             place = outcome.as_ref().ok().and_then(|report| report.next);
             self.note(prepared.err(), &outcome);
             (self.config.on_run)(&outcome);
-            wait = self.config.interval.saturating_add(self.config.by_chance());
+            wait = self.config.interval.saturating_add(self.config.random_jitter());
         }
     }
 
@@ -301,7 +304,7 @@ impl Worker {
         }
         let mut watch = Progress(&self.shared);
         observed("janitor_run", Ids::NONE, || {
-            retention::sweep(&mut *self.store.take()?, &self.policy, &budget, Mode::Take, &mut watch)
+            sweep::sweep(&mut *self.store.take()?, &self.policy, &budget, Mode::Take, &mut watch)
         })
     }
 

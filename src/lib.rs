@@ -1,40 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-mod batch;
-mod binding;
+mod db;
 mod error;
-mod gate;
 mod group;
-mod indexes;
-mod input;
-mod instant;
-mod isolation;
-mod issuance;
 mod janitor;
-mod login;
-mod migrations;
-mod models;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod observe;
-#[cfg(not(any(feature = "metrics", feature = "tracing")))]
-#[path = "observe/off.rs"]
-mod observe;
-mod outcome;
-#[cfg(feature = "secrets")]
-mod pepper;
-mod pool;
-mod pooler;
-mod receipt;
-mod redemption;
-mod replica;
-mod replication;
+mod operations;
+mod protocol;
 mod repository;
 mod retention;
-mod retry;
-mod reuse;
-mod revocation;
-mod revoked_reason;
-mod rotation;
 /// The table, for Diesel queries of the host's own; joins need the one that `diesel print-schema` prints for it.
 ///
 /// # Example
@@ -50,14 +25,10 @@ mod rotation;
 /// ```
 pub mod schema;
 #[cfg(feature = "secrets")]
-mod secret;
-#[cfg(feature = "secrets")]
 mod service;
-mod sessions;
-mod statement;
-mod successor;
-mod token_hash;
-mod transaction;
+mod store;
+mod telemetry;
+mod values;
 
 #[cfg(doc)]
 #[doc = include_str!("../ARCHITECTURE.md")]
@@ -67,38 +38,31 @@ pub mod _architecture {}
 #[doc = include_str!("../RUNBOOK.md")]
 pub mod _runbook {}
 
-pub use batch::RotationRequest;
-pub use binding::Binding;
-pub use error::{Error, Result, Wait};
-pub use group::{GroupConfig, GroupRotator};
-pub use indexes::build_indexes;
-pub use input::{InvalidInput, MAX_EXPIRY};
-pub use janitor::{Janitor, JanitorConfig, JanitorStatistics};
-pub use login::{NewRefreshToken, SessionLimit, SessionOptions};
-pub use migrations::{drop_tables, migrate, verify_schema};
-pub use models::{RefreshToken, TokenState};
-pub use outcome::{Refusal, Rotation};
-#[cfg(feature = "secrets")]
-pub use pepper::{InvalidPepper, Pepper, Peppers};
-pub use pool::{RefreshTokenStore, StoreConfig};
-pub use pooler::verify_pooler;
-pub use receipt::{RevocationReport, TokenRevocation};
-pub use redemption::{BreachResponse, Durability, OnReuse, Redemption};
-pub use replica::{AsOf, ReplicaReader};
-pub use replication::{DurabilityRisk, verify_durability};
-pub use repository::RefreshTokenRepository;
-pub use retention::{
-    ArchivePartition, CleanupBudget, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog, RetentionPolicy,
-};
-pub use reuse::ReuseKind;
-pub use revoked_reason::RevokedReason;
-#[cfg(feature = "secrets")]
-pub use secret::{InvalidSecret, TokenSecret};
+pub use error::{Error, Result, Wait, input::InvalidInput, input::MAX_EXPIRY};
+pub use group::{GroupRotator, config::GroupConfig};
+pub use janitor::{Janitor, JanitorStatistics, config::JanitorConfig};
+pub use operations::durability::{DurabilityRisk, verify_durability};
+pub use operations::migrations::{drop_tables, migrate};
+pub use operations::{indexes::build_indexes, pooler::verify_pooler, verify::verify_schema};
+pub use protocol::locked_token::LockedToken;
+pub use repository::replica::{AsOf, ReplicaReader};
+pub use repository::{RefreshTokenRepository, transaction::TokenTransaction};
+pub use retention::{budget::CleanupBudget, policy::RetentionPolicy};
 #[cfg(feature = "secrets")]
 pub use service::{
-    IssuedToken, Login, PepperUsage, Refresh, RefreshCounts, RefreshOutcome, SessionPolicy, SessionService,
+    SessionService, counts::RefreshCounts, counts::RefreshOutcome, login::Login, outcome::IssuedToken,
+    outcome::Refresh, pepper::InvalidPepper, pepper::Pepper, pepper::Peppers, policy::SessionPolicy,
+    usage::PepperUsage,
 };
-pub use sessions::{Session, SessionCursor, SessionPage, SessionQuery, SessionState};
-pub use successor::Successor;
-pub use token_hash::TokenHash;
-pub use transaction::{LockedToken, TokenTransaction};
+pub use store::{RefreshTokenStore, config::StoreConfig};
+pub use values::cleanup::{ArchivePartition, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog};
+pub use values::new_token::{NewRefreshToken, SessionLimit, SessionOptions};
+pub use values::redemption::{BreachResponse, Durability, OnReuse, Redemption, ReuseKind};
+pub use values::revocation::{RevocationReport, TokenRevocation};
+pub use values::rotation::{Refusal, Rotation};
+#[cfg(feature = "secrets")]
+pub use values::secret::{InvalidSecret, TokenSecret};
+pub use values::session::{Session, SessionCursor, SessionPage, SessionQuery, SessionState};
+pub use values::token::{RefreshToken, TokenState};
+pub use values::{binding::Binding, request::RotationRequest, revoked_reason::RevokedReason};
+pub use values::{successor::Successor, token_hash::TokenHash};

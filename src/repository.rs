@@ -2,26 +2,29 @@
 
 mod exchange;
 mod listing;
+pub(crate) mod replica;
 mod retention;
 mod revocation;
 mod session_end;
+pub(crate) mod transaction;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
+use diesel::PgConnection;
 
-use crate::binding::Binding;
+use crate::db::call::Call;
+use crate::db::clock::now;
 use crate::error::Result;
-use crate::issuance;
-use crate::login::NewRefreshToken;
-use crate::models::RefreshToken;
-use crate::observe::{Ids, observed};
-use crate::revoked_reason::RevokedReason;
-use crate::rotation;
-use crate::rotation::has_not_expired;
-use crate::schema::refresh_tokens;
-use crate::token_hash::TokenHash;
+use crate::protocol::issue::issue;
+use crate::protocol::lookup;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::binding::Binding;
+use crate::values::new_token::NewRefreshToken;
+use crate::values::revoked_reason::RevokedReason;
+use crate::values::token::RefreshToken;
+use crate::values::token_hash::TokenHash;
 
 /// The refresh tokens of a database, through a connection of yours.
 ///
@@ -52,9 +55,7 @@ use crate::token_hash::TokenHash;
 /// # }
 /// ```
 pub struct RefreshTokenRepository<'conn> {
-    conn: &'conn mut PgConnection,
-    /// Why it revokes, if the caller said.
-    reason: Option<RevokedReason>,
+    call: Call<'conn>,
 }
 
 impl<'conn> RefreshTokenRepository<'conn> {
@@ -72,11 +73,15 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn new(conn: &'conn mut PgConnection) -> Self {
-        Self { conn, reason: None }
+        Self::of(Call { conn, reason: None })
     }
 
-    pub(crate) fn revoking_for(conn: &'conn mut PgConnection, reason: Option<RevokedReason>) -> Self {
-        Self { conn, reason }
+    pub(crate) fn of(call: Call<'conn>) -> Self {
+        Self { call }
+    }
+
+    pub(crate) fn call(&mut self) -> &mut Call<'conn> {
+        &mut self.call
     }
 
     /// The same repository with a reason for what it revokes, instead of each verb's own.
@@ -90,22 +95,17 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # let session_id = tokens.create(&new_token())?.session_id;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = tokens.with_reason(RevokedReason::LoggedOut).revoke_session(session_id)?;
-    /// assert_eq!(receipt.sessions, 1);
+    /// let report = tokens.with_reason(RevokedReason::LoggedOut).revoke_session(session_id)?;
+    /// assert_eq!(report.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     #[must_use = "it is another handle of the same connection"]
     pub fn with_reason(&mut self, reason: RevokedReason) -> RefreshTokenRepository<'_> {
-        RefreshTokenRepository { conn: self.conn, reason: Some(reason) }
-    }
-
-    #[cfg(feature = "secrets")]
-    pub(crate) fn reason(&self) -> Option<RevokedReason> {
-        self.reason
+        RefreshTokenRepository::of(Call { conn: self.call.conn, reason: Some(reason) })
     }
 
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
-        self.conn
+        self.call().conn
     }
 
     /// Issues the first token of a new session.
@@ -152,7 +152,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// ```
     pub fn create(&mut self, new: &NewRefreshToken) -> Result<RefreshToken> {
         observed("create", Ids::user(new.user_id).and(Ids::org(new.active_org_id)).and(Ids::token(new.id)), || {
-            issuance::create(self.conn, new)
+            issue(self.call.conn, new)
         })
     }
 
@@ -176,7 +176,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn now(&mut self) -> Result<DateTime<Utc>> {
-        observed("now", Ids::NONE, || Ok(rotation::now(self.conn)?))
+        observed("now", Ids::NONE, || Ok(now(self.call.conn)?))
     }
 
     /// Finds a token by its hash, also a rotated, revoked or expired one: for audits.
@@ -198,7 +198,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_by_hash(&mut self, hash: &TokenHash) -> Result<Option<RefreshToken>> {
-        observed("get_by_hash", Ids::NONE, || Ok(rotation::find(self.conn, hash)?))
+        observed("get_by_hash", Ids::NONE, || Ok(lookup::find(self.call.conn, hash)?))
     }
 
     /// Finds a token by its hash if it is valid now: not rotated, revoked or expired, and bound as asked.
@@ -224,18 +224,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn get_valid_by_hash(&mut self, hash: &TokenHash, binding: Binding) -> Result<Option<RefreshToken>> {
-        observed("get_valid_by_hash", Ids::bound(binding), || {
-            binding.check()?;
-            let found = refresh_tokens::table
-                .filter(refresh_tokens::token_hash.eq(hash))
-                .filter(refresh_tokens::revoked_at.is_null())
-                .filter(refresh_tokens::rotated_to.is_null())
-                .filter(has_not_expired())
-                .select(RefreshToken::as_select())
-                .first(self.conn)
-                .optional()?;
-            Ok(found.filter(|token| binding.matches(token)))
-        })
+        observed("get_valid_by_hash", Ids::bound(binding), || lookup::find_valid(self.call.conn, hash, binding))
     }
 
     /// Finds a token by its hash if it has been rotated, which means that presenting it now is reuse.
@@ -262,15 +251,7 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn check_token_reuse(&mut self, hash: &TokenHash) -> Result<Option<RefreshToken>> {
-        observed("check_token_reuse", Ids::NONE, || {
-            let found = refresh_tokens::table
-                .filter(refresh_tokens::token_hash.eq(hash))
-                .filter(refresh_tokens::rotated_to.is_not_null())
-                .select(RefreshToken::as_select())
-                .first(self.conn)
-                .optional()?;
-            Ok(found)
-        })
+        observed("check_token_reuse", Ids::NONE, || Ok(lookup::find_rotated(self.call.conn, hash)?))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The service that speaks in secrets: what an application calls, over the pooled store.
 
-mod counts;
+pub(crate) mod counts;
 mod exchange;
-mod login;
-mod outcome;
-mod policy;
+pub(crate) mod login;
+pub(crate) mod outcome;
+pub(crate) mod pepper;
+pub(crate) mod policy;
 mod sessions;
-mod usage;
+pub(crate) mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,25 +15,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::binding::Binding;
+use crate::error::input::{InvalidInput, MAX_EXPIRY};
 use crate::error::{Error, Result};
-use crate::input::{InvalidInput, MAX_EXPIRY};
-use crate::login::{NewRefreshToken, SessionOptions};
-use crate::models::RefreshToken;
-use crate::observe::{Ids, observed};
-use crate::pepper::Peppers;
-use crate::pool::RefreshTokenStore;
 use crate::repository::RefreshTokenRepository;
-use crate::secret::InvalidSecret;
+use crate::service::counts::RefreshCounts;
+use crate::service::login::Login;
+use crate::service::outcome::IssuedToken;
+use crate::service::outcome::Refresh;
+use crate::service::pepper::Peppers;
+use crate::service::policy::SessionPolicy;
+use crate::store::RefreshTokenStore;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::binding::Binding;
+use crate::values::new_token::{NewRefreshToken, SessionOptions};
+use crate::values::secret::InvalidSecret;
+use crate::values::token::RefreshToken;
 
 use counts::Counters;
 use exchange::Exchange;
-
-pub use counts::{RefreshCounts, RefreshOutcome};
-pub use login::Login;
-pub use outcome::{IssuedToken, Refresh};
-pub use policy::SessionPolicy;
-pub use usage::PepperUsage;
 
 /// Sessions by their secrets: the shortest path for a new application.
 ///
@@ -261,7 +262,7 @@ impl SessionService {
         let outcome = match self.exchange_of(presented, org_id, binding)? {
             Err(why) => Refresh::Unrecognized(why),
             Ok(exchange) => {
-                let run = || self.store.retrying(|tokens| exchange.run(tokens));
+                let run = || self.store.retrying(|call| exchange.run(call));
                 match run() {
                     // Whatever goes wrong now, the first one may have been committed.
                     Err(error) if error.is_outcome_unknown() => run().map_err(|_| Error::ConnectionLost)?,
@@ -314,7 +315,7 @@ impl SessionService {
         let outcome =
             observed("refresh", Ids::bound(binding), || match self.exchange_of(presented, None, binding)? {
                 Err(why) => Ok(Refresh::Unrecognized(why)),
-                Ok(exchange) => exchange.run(tokens),
+                Ok(exchange) => exchange.run(tokens.call()),
             })?;
         self.counters.count(outcome.outcome());
         Ok(outcome)

@@ -139,8 +139,8 @@ fn get_active(subject: &mut Subject) -> Answer {
 fn end_session(subject: &mut Subject) -> Answer {
     let session_id = named(subject, "session -1");
     rolled_back(subject, |conn| {
-        let receipt = RefreshTokenRepository::new(conn).end_session(session_id).expect("nobody else is there");
-        assert_eq!(receipt.tokens, 1);
+        let report = RefreshTokenRepository::new(conn).end_session(session_id).expect("nobody else is there");
+        assert_eq!(report.tokens, 1);
     })
 }
 
@@ -168,8 +168,8 @@ fn revoke_all(subject: &mut Subject) -> Answer {
     let user_id = named(subject, "user 0");
     let rows = usize::try_from(LONG_SESSIONS * subject.load.long).expect("a count");
     let answer = rolled_back(subject, |conn| {
-        let receipt = RefreshTokenRepository::new(conn).revoke_all_for_user(user_id).expect("nobody else is there");
-        assert_eq!(receipt.tokens, rows);
+        let report = RefreshTokenRepository::new(conn).revoke_all_for_user(user_id).expect("nobody else is there");
+        assert_eq!(report.tokens, rows);
     });
     // The next round is to find the table as this one did.
     subject.conn.batch_execute("VACUUM refresh_tokens").expect("the role owns the table");
@@ -207,8 +207,8 @@ fn delete_spent(subject: &mut Subject) -> Answer {
 fn revoke_org(subject: &mut Subject) -> Answer {
     let org_id = named(subject, "org 1");
     rolled_back(subject, |conn| {
-        let receipt = RefreshTokenRepository::new(conn).revoke_all_for_org(org_id).expect("nobody else is there");
-        assert!(receipt.tokens > 0, "live rows");
+        let report = RefreshTokenRepository::new(conn).revoke_all_for_org(org_id).expect("nobody else is there");
+        assert!(report.tokens > 0, "live rows");
     })
 }
 

@@ -12,7 +12,7 @@ CREATE TABLE refresh_token_gates (
 INSERT INTO refresh_token_gates (gate) SELECT generate_series(0, 255);
 
 COMMENT ON TABLE refresh_token_gates IS
-    'Locks: logins of a user hold one shared, revocations of many tokens exclusively.';
+    'Locks: a login, a switch of organisation or a revocation holds that of its user, exclusively, until COMMIT.';
 COMMENT ON COLUMN refresh_token_gates.gate IS
     'Immutable. The exclusive or of the 16 bytes of a user''s id.';
 COMMENT ON COLUMN refresh_token_gates.shut IS

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use diesel::r2d2::R2D2Connection;
 
-use crate::batch::RotationRequest;
 use crate::error::{Error, Result};
-use crate::group::GroupConfig;
-use crate::outcome::Rotation;
-use crate::pool::Connection;
+use crate::group::config::GroupConfig;
+use crate::store::Connection;
+use crate::values::request::RotationRequest;
+use crate::values::rotation::Rotation;
 
 /// What a caller who waits is told, once.
 pub(super) enum Turn {

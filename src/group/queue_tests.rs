@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::input::MAX_EXPIRY;
-use crate::successor::Successor;
-use crate::token_hash::TokenHash;
+use crate::error::input::MAX_EXPIRY;
+use crate::values::successor::Successor;
+use crate::values::token_hash::TokenHash;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {

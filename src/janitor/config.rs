@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::retention::{CleanupBudget, CleanupReport};
+use crate::retention::budget::CleanupBudget;
+use crate::values::cleanup::CleanupReport;
 
 type OnRun = dyn Fn(&Result<CleanupReport>) + Send + Sync;
 
@@ -138,7 +139,7 @@ impl JanitorConfig {
     }
 
     /// A wait of up to the jitter.
-    pub(super) fn by_chance(&self) -> Duration {
+    pub(super) fn random_jitter(&self) -> Duration {
         // Each RandomState has keys of its own: randomness enough for this, without a dependency.
         let drawn = RandomState::new().build_hasher().finish();
         let [.., high, low] = drawn.to_be_bytes();
@@ -163,12 +164,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_by_chance_is_spread_over_the_jitter() {
+    fn a_wait_random_jitter_is_spread_over_the_jitter() {
         let config = JanitorConfig::default().jitter(Duration::from_secs(100));
-        let drawn: Vec<u64> = (0..200).map(|_| config.by_chance().as_secs()).collect();
+        let drawn: Vec<u64> = (0..200).map(|_| config.random_jitter().as_secs()).collect();
         assert!(drawn.iter().all(|seconds| *seconds <= 100), "{drawn:?}");
         assert!(drawn.iter().any(|seconds| *seconds < 30) && drawn.iter().any(|seconds| *seconds > 70), "{drawn:?}");
         // Whatever is set, nothing overflows.
-        assert!(JanitorConfig::default().jitter(Duration::MAX).by_chance() > Duration::ZERO);
+        assert!(JanitorConfig::default().jitter(Duration::MAX).random_jitter() > Duration::ZERO);
     }
 }

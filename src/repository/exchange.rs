@@ -1,22 +1,26 @@
 //! The verbs that spend a token and issue its successor, and the transaction around them.
 
-use crate::batch::{self, RotationRequest};
-use crate::binding::Binding;
 use crate::error::{Error, Result};
-use crate::observe::{Ids, observed, observed_transaction};
-use crate::outcome::Rotation;
-use crate::redemption::{self, OnReuse, Redemption};
+use crate::protocol::redeem::redeem;
+use crate::protocol::rotate::rotate;
+use crate::protocol::rotate_many::rotate_many;
 use crate::repository::RefreshTokenRepository;
-use crate::rotation;
-use crate::successor::Successor;
-use crate::token_hash::TokenHash;
-use crate::transaction::{self, TokenTransaction};
+use crate::repository::transaction;
+use crate::repository::transaction::TokenTransaction;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::{observed, observed_transaction};
+use crate::values::binding::Binding;
+use crate::values::redemption::{OnReuse, Redemption};
+use crate::values::request::RotationRequest;
+use crate::values::rotation::{Refusal, Rotation};
+use crate::values::successor::Successor;
+use crate::values::token_hash::TokenHash;
 
 impl RefreshTokenRepository<'_> {
     /// Spends a presented token and issues its successor, or says why not.
     ///
     /// A token is rotated at most once: of two who present it, one gets a successor and the other
-    /// [`Refusal::Reused`](crate::Refusal::Reused). A refusal changes nothing; the breach response is the
+    /// [`Refusal::Reused`]. A refusal changes nothing; the breach response is the
     /// caller's, with [`revoke_token_chain`](Self::revoke_token_chain). RFC 6749 §6, RFC 9700 §4.14.2.
     ///
     /// **Sent again** with the same successor id and hash, after [`Error::ConnectionLost`], it answers with the
@@ -73,7 +77,7 @@ impl RefreshTokenRepository<'_> {
     /// ```
     pub fn rotate(&mut self, presented: &TokenHash, successor: &Successor, binding: Binding) -> Result<Rotation> {
         observed("rotate", Ids::bound(binding), || {
-            rotation::rotate(self.conn, presented, successor, binding).map(|(rotation, _)| rotation)
+            rotate(self.call.conn, presented, successor, binding).map(|(rotation, _)| rotation)
         })
     }
 
@@ -126,7 +130,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn rotate_many(&mut self, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {
-        observed("rotate_many", Ids::NONE, || batch::rotate_many(self.conn, requests))
+        observed("rotate_many", Ids::NONE, || rotate_many(self.call.conn, requests))
     }
 
     /// The whole exchange: [`rotate`](Self::rotate), and where the token was reused, the breach response.
@@ -165,8 +169,8 @@ impl RefreshTokenRepository<'_> {
     /// assert!(matches!(thief, Redemption::Rotated { .. }));
     ///
     /// let owner = tokens.redeem(&presented, &successor(), Binding::user(user_id), OnReuse::RevokeSession)?;
-    /// let Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } = owner else { panic!() };
-    /// assert_eq!(receipt.live, 1, "the thief's token is dead");
+    /// let Redemption::Reused { response: BreachResponse::Revoked(report), .. } = owner else { panic!() };
+    /// assert_eq!(report.live, 1, "the thief's token is dead");
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn redeem(
@@ -177,7 +181,9 @@ impl RefreshTokenRepository<'_> {
         on_reuse: OnReuse,
     ) -> Result<Redemption> {
         observed("redeem", Ids::bound(binding), || {
-            redemption::redeem(self.conn, presented, successor, binding, on_reuse, self.reason)
+            redeem(&mut self.call, presented, successor, binding, on_reuse, |_, token| {
+                Ok(Rotation::Refused(Refusal::Reused(token)))
+            })
         })
     }
 
@@ -218,7 +224,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T>) -> Result<T> {
-        observed_transaction("transaction", |error| Some(error), || transaction::run(self.conn, self.reason, work))
+        observed_transaction("transaction", |error| Some(error), || transaction::run(self.call.reborrow(), work))
     }
 
     /// [`transaction`](Self::transaction) with an error type of the host's own.
@@ -265,6 +271,6 @@ impl RefreshTokenRepository<'_> {
     where
         E: From<Error>,
     {
-        observed_transaction("transaction_with", |_: &E| None, || transaction::run(self.conn, self.reason, work))
+        observed_transaction("transaction_with", |_: &E| None, || transaction::run(self.call.reborrow(), work))
     }
 }

@@ -1,16 +1,14 @@
 //! The verbs that list what a user has.
 
-use diesel::prelude::*;
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::input::not_nil;
-use crate::models::RefreshToken;
-use crate::observe::{Ids, observed};
+use crate::protocol::lookup;
 use crate::repository::RefreshTokenRepository;
-use crate::rotation::has_not_expired;
-use crate::schema::refresh_tokens;
-use crate::sessions::{self, SessionPage, SessionQuery};
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::session::{SessionPage, SessionQuery};
+use crate::values::token::RefreshToken;
 
 impl RefreshTokenRepository<'_> {
     /// Lists the tokens of a user that are valid now, newest first: one for each live session.
@@ -33,16 +31,7 @@ impl RefreshTokenRepository<'_> {
     /// ```
     pub fn get_active_tokens_for_user(&mut self, user_id: Uuid) -> Result<Vec<RefreshToken>> {
         observed("get_active_tokens_for_user", Ids::user(user_id), || {
-            not_nil("user_id", user_id)?;
-            let active = refresh_tokens::table
-                .filter(refresh_tokens::user_id.eq(user_id))
-                .filter(refresh_tokens::revoked_at.is_null())
-                .filter(refresh_tokens::rotated_to.is_null())
-                .filter(has_not_expired())
-                .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
-                .select(RefreshToken::as_select())
-                .load(self.conn)?;
-            Ok(active)
+            lookup::live_tokens_of_user(self.call.conn, user_id)
         })
     }
 
@@ -77,6 +66,6 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn list_sessions(&mut self, query: &SessionQuery) -> Result<SessionPage> {
-        observed("list_sessions", Ids::user(query.user_id), || sessions::list(self.conn, query))
+        observed("list_sessions", Ids::user(query.user_id), || lookup::list_sessions(self.call.conn, query))
     }
 }

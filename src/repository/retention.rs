@@ -5,11 +5,14 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, Utc};
 
 use crate::error::Result;
-use crate::observe::{Ids, observed};
 use crate::repository::RefreshTokenRepository;
-use crate::retention::{
-    self, ArchivePartition, Callback, CleanupBudget, CleanupReport, Mode, RetentionBacklog, RetentionPolicy,
-};
+use crate::retention::budget::CleanupBudget;
+use crate::retention::policy::RetentionPolicy;
+use crate::retention::sweep::{Callback, Mode};
+use crate::retention::{archive, backlog, sweep};
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::cleanup::{ArchivePartition, CleanupReport, RetentionBacklog};
 
 impl RefreshTokenRepository<'_> {
     /// Deletes the tokens that expired more than so many days ago; how many.
@@ -42,7 +45,8 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn cleanup_expired(&mut self, older_than_days: i32) -> Result<usize> {
-        let report = observed("cleanup_expired", Ids::NONE, || retention::cleanup_expired(self.conn, older_than_days))?;
+        let report =
+            observed("cleanup_expired", Ids::NONE, || sweep::cleanup_expired(self.call.conn, older_than_days))?;
         Ok(usize::try_from(report.tokens()).unwrap_or(usize::MAX))
     }
 
@@ -128,7 +132,7 @@ impl RefreshTokenRepository<'_> {
         progress: impl FnMut(&CleanupReport) -> ControlFlow<()>,
     ) -> Result<CleanupReport> {
         let mut watch = Callback(progress);
-        observed("cleanup", Ids::NONE, || retention::sweep(self.conn, policy, budget, Mode::Take, &mut watch))
+        observed("cleanup", Ids::NONE, || sweep::sweep(self.call.conn, policy, budget, Mode::Take, &mut watch))
     }
 
     /// Counts what [`cleanup`](Self::cleanup) would delete or archive, and changes nothing: a dry run.
@@ -159,7 +163,7 @@ impl RefreshTokenRepository<'_> {
     pub fn preview_cleanup(&mut self, policy: &RetentionPolicy, budget: &CleanupBudget) -> Result<CleanupReport> {
         observed("preview_cleanup", Ids::NONE, || {
             let mut watch = Callback(|_: &CleanupReport| ControlFlow::Continue(()));
-            retention::sweep(self.conn, policy, budget, Mode::Preview, &mut watch)
+            sweep::sweep(self.call.conn, policy, budget, Mode::Preview, &mut watch)
         })
     }
 
@@ -182,7 +186,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn retention_backlog(&mut self, policy: &RetentionPolicy) -> Result<RetentionBacklog> {
-        observed("retention_backlog", Ids::NONE, || retention::backlog(self.conn, policy))
+        observed("retention_backlog", Ids::NONE, || backlog::backlog(self.call.conn, policy))
     }
 
     /// Makes the archive's partitions of this month and so many after it; the names of those that were missing.
@@ -211,7 +215,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn create_archive_partitions(&mut self, months_ahead: u32) -> Result<Vec<String>> {
-        observed("create_archive_partitions", Ids::NONE, || retention::prepare(self.conn, months_ahead))
+        observed("create_archive_partitions", Ids::NONE, || archive::create_partitions(self.call.conn, months_ahead))
     }
 
     /// The archive's partitions, oldest first.
@@ -232,7 +236,7 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn archive_partitions(&mut self) -> Result<Vec<ArchivePartition>> {
-        observed("archive_partitions", Ids::NONE, || retention::partitions(self.conn))
+        observed("archive_partitions", Ids::NONE, || archive::partitions(self.call.conn))
     }
 
     /// Drops the archive's partitions that end by an instant, **and every row in them**; what they were.
@@ -266,6 +270,6 @@ impl RefreshTokenRepository<'_> {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn drop_archived_before(&mut self, instant: DateTime<Utc>) -> Result<Vec<ArchivePartition>> {
-        observed("drop_archived_before", Ids::NONE, || retention::drop_before(self.conn, instant))
+        observed("drop_archived_before", Ids::NONE, || archive::drop_before(self.call.conn, instant))
     }
 }

@@ -3,20 +3,17 @@
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::input::not_nil;
-use crate::observe::{Ids, observed};
-use crate::receipt::{RevocationReport, TokenRevocation};
+use crate::error::input::not_nil;
+use crate::protocol::revoke::{OfUser, revoke_chain, revoke_user, tenant, token};
 use crate::repository::RefreshTokenRepository;
-use crate::revocation::{OfUser, one, revoke_chain, revoke_user, wide};
-use crate::revoked_reason::RevokedReason;
-use crate::token_hash::TokenHash;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::revocation::{RevocationReport, TokenRevocation};
+use crate::values::revoked_reason::RevokedReason;
+use crate::values::token_hash::TokenHash;
 
 impl RefreshTokenRepository<'_> {
     /// The caller's reason, or the verb's own.
-    pub(super) fn reason_or(&self, own: RevokedReason) -> RevokedReason {
-        self.reason.unwrap_or(own)
-    }
-
     /// Revokes a token and all that descends from it.
     ///
     /// Forward only: what came before it in the session is left as it is. Whatever runs beside it, once it is
@@ -47,7 +44,7 @@ impl RefreshTokenRepository<'_> {
     pub fn revoke_token_chain(&mut self, token_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_token_chain", Ids::token(token_id), || {
             not_nil("token_id", token_id)?;
-            revoke_chain(self.conn, token_id, self.reason_or(RevokedReason::ChainRevoked))
+            revoke_chain(self.call.conn, token_id, self.call.reason_or(RevokedReason::ChainRevoked))
         })
     }
 
@@ -83,7 +80,7 @@ impl RefreshTokenRepository<'_> {
     pub fn revoke(&mut self, token_id: Uuid) -> Result<TokenRevocation> {
         observed("revoke", Ids::token(token_id), || {
             not_nil("token_id", token_id)?;
-            one::by_id(self.conn, token_id, self.reason_or(RevokedReason::TokenRevoked))
+            token::by_id(self.call.conn, token_id, self.call.reason_or(RevokedReason::TokenRevoked))
         })
     }
 
@@ -113,7 +110,7 @@ impl RefreshTokenRepository<'_> {
     /// ```
     pub fn revoke_by_hash(&mut self, hash: &TokenHash) -> Result<TokenRevocation> {
         observed("revoke_by_hash", Ids::NONE, || {
-            one::by_hash(self.conn, hash, self.reason_or(RevokedReason::TokenRevoked))
+            token::by_hash(self.call.conn, hash, self.call.reason_or(RevokedReason::TokenRevoked))
         })
     }
 
@@ -144,14 +141,14 @@ impl RefreshTokenRepository<'_> {
     /// # let user_id = tokens.create(&new_token())?.user_id;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = tokens.with_reason(RevokedReason::PasswordChanged).revoke_all_for_user(user_id)?;
-    /// assert_eq!(receipt.sessions, 1);
+    /// let report = tokens.with_reason(RevokedReason::PasswordChanged).revoke_all_for_user(user_id)?;
+    /// assert_eq!(report.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_user(&mut self, user_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_user", Ids::user(user_id), || {
             not_nil("user_id", user_id)?;
-            revoke_user(self.conn, user_id, OfUser::All, self.reason_or(RevokedReason::UserRevoked))
+            revoke_user(self.call.conn, user_id, OfUser::All, self.call.reason_or(RevokedReason::UserRevoked))
         })
     }
 
@@ -188,7 +185,7 @@ impl RefreshTokenRepository<'_> {
             not_nil("user_id", user_id)?;
             not_nil("keep_token_id", keep_token_id)?;
             let which = OfUser::Except(keep_token_id);
-            revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+            revoke_user(self.call.conn, user_id, which, self.call.reason_or(RevokedReason::OthersRevoked))
         })
     }
 
@@ -223,7 +220,7 @@ impl RefreshTokenRepository<'_> {
             not_nil("user_id", user_id)?;
             not_nil("session_id", session_id)?;
             let which = OfUser::ExceptSession(session_id);
-            revoke_user(self.conn, user_id, which, self.reason_or(RevokedReason::OthersRevoked))
+            revoke_user(self.call.conn, user_id, which, self.call.reason_or(RevokedReason::OthersRevoked))
         })
     }
 
@@ -249,15 +246,20 @@ impl RefreshTokenRepository<'_> {
     /// # let mut conn = connection();
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
     /// # let token = tokens.create(&new_token())?;
-    /// let receipt = tokens.revoke_all_for_user_in_org(token.user_id, token.active_org_id)?;
-    /// assert_eq!(receipt.live, 1);
+    /// let report = tokens.revoke_all_for_user_in_org(token.user_id, token.active_org_id)?;
+    /// assert_eq!(report.live, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_user_in_org(&mut self, user_id: Uuid, org_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_user_in_org", Ids::user(user_id).and(Ids::org(org_id)), || {
             not_nil("user_id", user_id)?;
             not_nil("org_id", org_id)?;
-            revoke_user(self.conn, user_id, OfUser::InOrg(org_id), self.reason_or(RevokedReason::MemberRevoked))
+            revoke_user(
+                self.call.conn,
+                user_id,
+                OfUser::InOrg(org_id),
+                self.call.reason_or(RevokedReason::MemberRevoked),
+            )
         })
     }
 
@@ -292,14 +294,14 @@ impl RefreshTokenRepository<'_> {
     /// # let mut conn = connection();
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
     /// # let org_id = tokens.create(&new_token())?.active_org_id;
-    /// let receipt = tokens.revoke_all_for_org(org_id)?;
-    /// assert_eq!(receipt.sessions, 1);
+    /// let report = tokens.revoke_all_for_org(org_id)?;
+    /// assert_eq!(report.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_org(&mut self, org_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_all_for_org", Ids::org(org_id), || {
             not_nil("org_id", org_id)?;
-            wide::revoke(self.conn, Some(org_id), self.reason_or(RevokedReason::OrgRevoked))
+            tenant::revoke(self.call.conn, Some(org_id), self.call.reason_or(RevokedReason::OrgRevoked))
         })
     }
 
@@ -325,13 +327,13 @@ impl RefreshTokenRepository<'_> {
     /// # tokens.create(&new_token())?;
     /// use refresh_tokens::RevokedReason;
     ///
-    /// let receipt = tokens.with_reason(RevokedReason::AccountCompromised).revoke_all_for_everyone()?;
-    /// assert_eq!(receipt.sessions, 1);
+    /// let report = tokens.with_reason(RevokedReason::AccountCompromised).revoke_all_for_everyone()?;
+    /// assert_eq!(report.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_all_for_everyone(&mut self) -> Result<RevocationReport> {
         observed("revoke_all_for_everyone", Ids::NONE, || {
-            wide::revoke(self.conn, None, self.reason_or(RevokedReason::EveryoneRevoked))
+            tenant::revoke(self.call.conn, None, self.call.reason_or(RevokedReason::EveryoneRevoked))
         })
     }
 }

@@ -3,13 +3,14 @@
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::input::not_nil;
-use crate::observe::{Ids, observed};
-use crate::receipt::RevocationReport;
+use crate::error::input::not_nil;
+use crate::protocol::revoke::{end_session, revoke_session, revoke_session_by_hash};
 use crate::repository::RefreshTokenRepository;
-use crate::revocation::{end_session, revoke_session, revoke_session_by_hash};
-use crate::revoked_reason::RevokedReason;
-use crate::token_hash::TokenHash;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::revocation::RevocationReport;
+use crate::values::revoked_reason::RevokedReason;
+use crate::values::token_hash::TokenHash;
 
 impl RefreshTokenRepository<'_> {
     /// Revokes every token of a session: log out this device.
@@ -32,15 +33,15 @@ impl RefreshTokenRepository<'_> {
     /// # let mut conn = connection();
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
     /// # let session_id = tokens.create(&new_token())?.session_id;
-    /// let receipt = tokens.revoke_session(session_id)?;
-    /// println!("{receipt}"); // 1 token revoked, 1 of them live; 1 session ended
-    /// # assert_eq!(receipt.sessions, 1);
+    /// let report = tokens.revoke_session(session_id)?;
+    /// println!("{report}"); // 1 token revoked, 1 of them live; 1 session ended
+    /// # assert_eq!(report.sessions, 1);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn revoke_session(&mut self, session_id: Uuid) -> Result<RevocationReport> {
         observed("revoke_session", Ids::session(session_id), || {
             not_nil("session_id", session_id)?;
-            revoke_session(self.conn, session_id, self.reason_or(RevokedReason::SessionRevoked))
+            revoke_session(self.call.conn, session_id, self.call.reason_or(RevokedReason::SessionRevoked))
         })
     }
 
@@ -72,7 +73,7 @@ impl RefreshTokenRepository<'_> {
     /// ```
     pub fn revoke_session_by_hash(&mut self, presented: &TokenHash) -> Result<RevocationReport> {
         observed("revoke_session_by_hash", Ids::NONE, || {
-            revoke_session_by_hash(self.conn, presented, self.reason_or(RevokedReason::SessionRevoked))
+            revoke_session_by_hash(self.call.conn, presented, self.call.reason_or(RevokedReason::SessionRevoked))
         })
     }
 
@@ -104,14 +105,14 @@ impl RefreshTokenRepository<'_> {
     /// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
     /// # let first = tokens.create(&new_token())?;
     /// # let _ = tokens.rotate(&first.token_hash, &successor(), refresh_tokens::Binding::ANY)?;
-    /// let receipt = tokens.end_session(first.session_id)?;
-    /// assert_eq!((receipt.tokens, receipt.sessions), (1, 1));
+    /// let report = tokens.end_session(first.session_id)?;
+    /// assert_eq!((report.tokens, report.sessions), (1, 1));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn end_session(&mut self, session_id: Uuid) -> Result<RevocationReport> {
         observed("end_session", Ids::session(session_id), || {
             not_nil("session_id", session_id)?;
-            end_session(self.conn, Some(session_id), None, self.reason_or(RevokedReason::SessionRevoked))
+            end_session(self.call.conn, Some(session_id), None, self.call.reason_or(RevokedReason::SessionRevoked))
         })
     }
 
@@ -142,7 +143,7 @@ impl RefreshTokenRepository<'_> {
     /// ```
     pub fn end_session_by_hash(&mut self, presented: &TokenHash) -> Result<RevocationReport> {
         observed("end_session_by_hash", Ids::NONE, || {
-            end_session(self.conn, None, Some(presented), self.reason_or(RevokedReason::SessionRevoked))
+            end_session(self.call.conn, None, Some(presented), self.call.reason_or(RevokedReason::SessionRevoked))
         })
     }
 }

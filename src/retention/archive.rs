@@ -6,40 +6,13 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
 
+use crate::db::clock::now;
+use crate::db::transaction::{atomically, step};
+use crate::db::whole;
 use crate::error::Result;
-use crate::input::InvalidInput;
-use crate::instant::Instant;
-use crate::isolation::{in_any_isolation, step};
-use crate::retention::count;
-use crate::rotation::now;
-
-/// A partition of `refresh_tokens_archive`: what was archived in one month (UTC).
-///
-/// # Example
-///
-/// ```
-/// # use refresh_tokens_support::doc::*;
-/// # let mut conn = connection();
-/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-/// tokens.create_archive_partitions(0)?;
-/// let months = tokens.archive_partitions()?;
-/// assert!(months[0].begins_at < months[0].ends_at);
-/// # Ok::<(), refresh_tokens::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ArchivePartition {
-    /// Its table, with the schema where the `search_path` does not lead there.
-    pub name: String,
-    /// It holds what was archived at or after this instant (UTC).
-    pub begins_at: DateTime<Utc>,
-    /// It holds what was archived before this instant (UTC).
-    pub ends_at: DateTime<Utc>,
-    /// How many rows it holds, by the server's last count (VACUUM or ANALYZE); 0 before the first one.
-    pub rows: u64,
-    /// What it takes of the disk in bytes, indexes included.
-    pub bytes: u64,
-}
+use crate::error::input::InvalidInput;
+use crate::values::cleanup::ArchivePartition;
+use crate::values::instant::Instant;
 
 #[derive(QueryableByName)]
 struct PartitionRow {
@@ -73,7 +46,7 @@ const MISSING: &str =
 const DROP: &str = concat!(include_str!("../sql/archive_partitions.sql"), include_str!("../sql/archive_drop.sql"));
 
 /// Makes the partitions of this month and the next ones; returns the names of those that were missing.
-pub(crate) fn prepare(conn: &mut PgConnection, months_ahead: u32) -> Result<Vec<String>> {
+pub(crate) fn create_partitions(conn: &mut PgConnection, months_ahead: u32) -> Result<Vec<String>> {
     let months = i32::try_from(months_ahead.min(MAX_MONTHS)).unwrap_or(0);
     if months_ahead > MAX_MONTHS {
         return Err(InvalidInput::TooManyMonthsAhead { months: months_ahead, max: MAX_MONTHS }.into());
@@ -82,7 +55,7 @@ pub(crate) fn prepare(conn: &mut PgConnection, months_ahead: u32) -> Result<Vec<
     if missing(conn, months)?.is_empty() {
         return Ok(Vec::new());
     }
-    in_any_isolation(conn, |conn, _| {
+    atomically(conn, |conn, _| {
         // Excludes itself, and nobody who archives.
         conn.batch_execute("LOCK TABLE refresh_tokens_archive IN SHARE UPDATE EXCLUSIVE MODE")?;
         let missing = missing(conn, months)?;
@@ -107,8 +80,8 @@ fn list(conn: &mut PgConnection, end_by: Option<DateTime<Utc>>) -> QueryResult<V
         name,
         begins_at: begins,
         ends_at: ends,
-        rows: count(rows),
-        bytes: count(bytes),
+        rows: whole(rows),
+        bytes: whole(bytes),
     });
     Ok(described.collect())
 }

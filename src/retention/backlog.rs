@@ -5,63 +5,11 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Interval, Nullable, Text, Timestamptz};
 
+use crate::db::whole;
 use crate::error::Result;
-use crate::instant::{Instant, MaybeInstant};
-use crate::retention::{RetentionPolicy, count};
-
-/// What clean-up by a policy has before it.
-///
-/// Cheap at any size: it reads at most 10,000 entries of an index, and the planner's statistics. For alerts,
-/// [`behind`](Self::behind) is the figure: it grows where clean-up does not keep up, whatever the size.
-///
-/// # Example
-///
-/// ```
-/// # use refresh_tokens_support::doc::*;
-/// # let mut conn = connection();
-/// # let mut tokens = refresh_tokens::RefreshTokenRepository::new(&mut conn);
-/// use chrono::TimeDelta;
-/// use refresh_tokens::RetentionPolicy;
-///
-/// let backlog = tokens.retention_backlog(&RetentionPolicy::default())?;
-/// assert!(backlog.behind < TimeDelta::days(1), "clean-up does not keep up: {backlog:?}");
-/// # Ok::<(), refresh_tokens::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetentionBacklog {
-    /// Tokens that have expired long enough ago, counted; no more than [`Self::MAX_COUNTED`] are.
-    pub expired_counted: u64,
-    /// The same by the planner's statistics, which ANALYZE takes: right to a few percent of the table.
-    pub expired_estimate: u64,
-    /// Rotated tokens that are due before their expiry, by the same statistics; 0 without
-    /// [`keep_rotated_for`](RetentionPolicy::keep_rotated_for).
-    pub rotated_estimate: u64,
-    /// Revoked tokens that are due before their expiry, by the same statistics; 0 without
-    /// [`keep_revoked_for`](RetentionPolicy::keep_revoked_for).
-    pub revoked_estimate: u64,
-    /// For how long the token has been due that expired first; zero where none is.
-    pub behind: TimeDelta,
-    /// Rows of the table, by the same statistics.
-    pub table_rows: u64,
-    /// Deleted and superseded rows that VACUUM has not yet made room of, by the server's count.
-    pub dead_rows: u64,
-    /// What the table takes of the disk, in bytes, without its indexes.
-    pub table_bytes: u64,
-    /// What its indexes take, in bytes.
-    pub index_bytes: u64,
-}
-
-impl RetentionBacklog {
-    /// The most expired tokens that are counted; what is more is left to the estimate.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// assert_eq!(refresh_tokens::RetentionBacklog::MAX_COUNTED, 10_000);
-    /// ```
-    pub const MAX_COUNTED: u64 = 10_000;
-}
+use crate::retention::policy::RetentionPolicy;
+use crate::values::cleanup::RetentionBacklog;
+use crate::values::instant::{Instant, MaybeInstant};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -93,15 +41,15 @@ pub(crate) fn backlog(conn: &mut PgConnection, policy: &RetentionPolicy) -> Resu
         .bind::<BigInt, _>(limit)
         .get_result(conn)?;
     Ok(RetentionBacklog {
-        expired_counted: count(row.counted),
+        expired_counted: whole(row.counted),
         expired_estimate: estimate(conn, EXPIRED, policy, Some(TimeDelta::zero()))?,
         rotated_estimate: estimate(conn, ROTATED, policy, policy.rotated())?,
         revoked_estimate: estimate(conn, REVOKED, policy, policy.revoked())?,
         behind: row.due_since.map_or(TimeDelta::zero(), |since| row.now - since),
-        table_rows: count(row.table_rows),
-        dead_rows: count(row.dead_rows),
-        table_bytes: count(row.table_bytes),
-        index_bytes: count(row.index_bytes),
+        table_rows: whole(row.table_rows),
+        dead_rows: whole(row.dead_rows),
+        table_bytes: whole(row.table_bytes),
+        index_bytes: whole(row.index_bytes),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::retention::report::CleanupCursor;
+use crate::values::cleanup::CleanupCursor;
 
 /// How much one run of clean-up may do, and how gently.
 ///

@@ -4,19 +4,20 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::binding::Binding;
+use crate::db::call::Call;
 use crate::error::{Error, Result};
-use crate::models::RefreshToken;
-use crate::outcome::{Refusal, Rotation};
-use crate::pepper::Peppers;
-use crate::redemption::{OnReuse, answer_reuse, respond};
-use crate::repository::RefreshTokenRepository;
-use crate::rotation;
-use crate::secret::{InvalidSecret, TokenSecret};
+use crate::protocol::redeem::redeem;
+use crate::protocol::repeat::repeat_successor;
 use crate::service::outcome::Refresh;
+use crate::service::pepper::Peppers;
 use crate::service::policy::SessionPolicy;
-use crate::successor::Successor;
-use crate::token_hash::TokenHash;
+use crate::values::binding::Binding;
+use crate::values::redemption::OnReuse;
+use crate::values::rotation::{Refusal, Rotation};
+use crate::values::secret::{InvalidSecret, TokenSecret};
+use crate::values::successor::Successor;
+use crate::values::token::RefreshToken;
+use crate::values::token_hash::TokenHash;
 
 /// A presented secret with the successor that it shall have: may be sent more than once.
 pub(super) struct Exchange<'a> {
@@ -50,32 +51,26 @@ impl<'a> Exchange<'a> {
         Self { successor: self.successor.active_org_id(org_id), ..self }
     }
 
-    pub(super) fn run(&self, tokens: &mut RefreshTokenRepository<'_>) -> Result<Refresh> {
-        let reason = tokens.reason();
-        let conn = tokens.connection();
-        let (rotation, scope) = rotation::rotate(conn, &self.presented_hash, &self.successor, self.binding)?;
-        let (rotation, secret) = match rotation {
-            Rotation::Refused(Refusal::Reused(token)) => self.within_grace(conn, token)?,
-            rotation => (rotation, self.successor_secret.clone()),
-        };
-        let respond = |token: &RefreshToken| respond(conn, token, self.on_reuse, reason);
-        Ok(Refresh::of(answer_reuse(rotation, scope.into(), respond)?, secret))
+    pub(super) fn run(&self, call: &mut Call<'_>) -> Result<Refresh> {
+        let Self { presented_hash, successor, binding, on_reuse, .. } = self;
+        let mut secret = self.successor_secret.clone();
+        let redemption = redeem(call, presented_hash, successor, *binding, *on_reuse, |conn, token| {
+            self.within_grace(conn, token, &mut secret)
+        })?;
+        Ok(Refresh::of(redemption, secret))
     }
 
     /// The successor that another exchange of this very secret has made, with its secret.
-    fn within_grace(&self, conn: &mut PgConnection, token: RefreshToken) -> Result<(Rotation, TokenSecret)> {
+    fn within_grace(&self, conn: &mut PgConnection, token: RefreshToken, secret: &mut TokenSecret) -> Result<Rotation> {
         let made_as = token.rotated_to.filter(|_| !self.grace.is_zero() && self.binding.matches(&token));
-        let Some(successor_id) = made_as else {
-            return Ok((Rotation::Refused(Refusal::Reused(token)), self.successor_secret.clone()));
-        };
+        let Some(successor_id) = made_as else { return Ok(Rotation::Refused(Refusal::Reused(token))) };
         let (secrets, hashes): (Vec<_>, Vec<_>) =
             self.peppers.derive_by_each(&self.presented, successor_id).into_iter().unzip();
-        let rotation = rotation::answer_again(conn, token, &hashes, Some(self.grace))?;
-        let place = match &rotation {
-            Rotation::Repeated(made) => hashes.iter().position(|hash| *hash == made.token_hash),
-            _ => Some(0),
-        };
-        let secret = place.and_then(|place| secrets.into_iter().nth(place)).ok_or(Error::UnreadableRow)?;
-        Ok((rotation, secret))
+        let rotation = repeat_successor(conn, token, &hashes, Some(self.grace))?;
+        if let Rotation::Repeated(made) = &rotation {
+            let place = hashes.iter().position(|hash| *hash == made.token_hash);
+            *secret = place.and_then(|place| secrets.into_iter().nth(place)).ok_or(Error::UnreadableRow)?;
+        }
+        Ok(rotation)
     }
 }

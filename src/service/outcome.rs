@@ -1,11 +1,13 @@
 //! What the service answers.
 
-use crate::models::RefreshToken;
-use crate::outcome::Refusal;
-use crate::redemption::{BreachResponse, Redemption};
-use crate::reuse::ReuseKind;
-use crate::secret::{InvalidSecret, TokenSecret};
 use crate::service::counts::RefreshOutcome;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+use crate::telemetry::outcome::{Event, Outcome};
+use crate::values::redemption::ReuseKind;
+use crate::values::redemption::{BreachResponse, Redemption};
+use crate::values::rotation::Refusal;
+use crate::values::secret::{InvalidSecret, TokenSecret};
+use crate::values::token::RefreshToken;
 
 /// A token with its secret, for the client.
 ///
@@ -143,5 +145,17 @@ impl Refresh {
             Redemption::Reused { token, kind, response, .. } => Self::Reused { token, kind, response },
             Redemption::Refused(refusal) => Self::Refused(refusal),
         }
+    }
+}
+
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+impl Outcome for Refresh {
+    fn each(&self, _: &'static str, emit: &mut dyn FnMut(&Event<'_>)) {
+        emit(&match self {
+            Self::Rotated(issued) | Self::Repeated(issued) => Event::done(self.as_str()).about(&issued.token),
+            Self::Reused { token, kind, response } => Event::of_reuse(token, *kind, response),
+            Self::Refused(refusal) => Event::of_refusal(refusal),
+            Self::Unrecognized(_) => Event::refused(self.as_str()),
+        });
     }
 }

@@ -2,9 +2,9 @@
 
 use chrono::TimeDelta;
 
-use crate::input::{InvalidInput, lifetime_in_range};
-use crate::login::SessionLimit;
-use crate::redemption::OnReuse;
+use crate::error::input::{InvalidInput, lifetime_in_range};
+use crate::values::new_token::SessionLimit;
+use crate::values::redemption::OnReuse;
 
 /// The lifetimes and limits of a [`SessionService`](crate::SessionService).
 ///

@@ -1,19 +1,18 @@
 //! Sessions by those who hold them: whose a secret is, what a user has, and the end of it.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::binding::Binding;
 use crate::error::Result;
-use crate::models::RefreshToken;
-use crate::receipt::RevocationReport;
-use crate::revoked_reason::RevokedReason;
-use crate::schema::refresh_tokens;
-use crate::secret::TokenSecret;
+use crate::protocol::lookup::is_session_of;
 use crate::service::SessionService;
-use crate::sessions::{SessionPage, SessionQuery};
-use crate::token_hash::TokenHash;
+use crate::values::binding::Binding;
+use crate::values::revocation::RevocationReport;
+use crate::values::revoked_reason::RevokedReason;
+use crate::values::secret::TokenSecret;
+use crate::values::session::{SessionPage, SessionQuery};
+use crate::values::token::RefreshToken;
+use crate::values::token_hash::TokenHash;
 
 impl SessionService {
     /// The database's clock (UTC): read it before you check a user's credentials.
@@ -99,7 +98,7 @@ impl SessionService {
     ///
     /// # Errors
     ///
-    /// None of its own; a session of somebody else, or one that ended before, is a receipt of zeros.
+    /// None of its own; a session of somebody else, or one that ended before, is a report of zeros.
     ///
     /// # Locking
     ///
@@ -226,11 +225,6 @@ impl SessionService {
     /// Whose a session is never changes, so that what is done afterwards cannot meet somebody else's. The verb is the one
     /// that is counted if no connection is had.
     fn is_session_of(&self, verb: &'static str, user_id: Uuid, session_id: Uuid) -> Result<bool> {
-        self.store.retrying_as(verb, |tokens| {
-            let of_both = refresh_tokens::table
-                .filter(refresh_tokens::session_id.eq(session_id))
-                .filter(refresh_tokens::user_id.eq(user_id));
-            Ok(diesel::select(diesel::dsl::exists(of_both)).get_result(tokens.connection())?)
-        })
+        self.store.retrying_as(verb, |call| Ok(is_session_of(call.conn, user_id, session_id)?))
     }
 }

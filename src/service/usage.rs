@@ -5,12 +5,15 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
+use crate::db::fragments::spliced;
+use crate::db::whole;
 use crate::error::Result;
-use crate::instant::MaybeInstant;
-use crate::observe::{Ids, observed};
-use crate::pepper::hash_prefix;
 use crate::schema::refresh_tokens;
 use crate::service::SessionService;
+use crate::service::pepper::hash_prefix;
+use crate::telemetry::ids::Ids;
+use crate::telemetry::observed;
+use crate::values::instant::MaybeInstant;
 
 /// How many tokens a pepper has.
 ///
@@ -62,8 +65,8 @@ impl SessionService {
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
     pub fn pepper_usage(&self) -> Result<Vec<PepperUsage>> {
-        self.store.retrying_as("pepper_usage", |tokens| {
-            let conn = tokens.connection();
+        self.store.retrying_as("pepper_usage", |call| {
+            let conn = &mut *call.conn;
             observed("pepper_usage", Ids::NONE, || {
                 self.peppers.all().map(|pepper| Ok(usage(conn, pepper.id())?)).collect()
             })
@@ -72,22 +75,27 @@ impl SessionService {
 }
 
 fn usage(conn: &mut PgConnection, key_id: u16) -> QueryResult<PepperUsage> {
-    const LIVE: &str = "rotated_to IS NULL AND revoked_at IS NULL \
-        AND least(expires_at, session_expires_at) > clock_timestamp()";
+    let live = spliced("$unspent AND $unexpired");
     let prefix = hash_prefix(key_id);
     // Five digits, so that in any collation no hash of another key id lies between the two.
     let beyond = format!("{:05}", u32::from(key_id) + 1);
     let figures = (
         sql::<BigInt>("count(*)"),
-        sql::<BigInt>("count(*) FILTER (WHERE ").sql(LIVE).sql(")"),
-        sql::<Nullable<Timestamptz>>("max(least(expires_at, session_expires_at)) FILTER (WHERE ").sql(LIVE).sql(")"),
+        sql::<BigInt>("count(*) FILTER (WHERE ").sql(&live).sql(")"),
+        sql::<Nullable<Timestamptz>>("max(least(expires_at, session_expires_at)) FILTER (WHERE ").sql(&live).sql(")"),
     );
-    let (tokens, live, live_until): (i64, i64, MaybeInstant) = refresh_tokens::table
+    let (tokens, count, live_until): (i64, i64, MaybeInstant) = refresh_tokens::table
         .filter(refresh_tokens::token_hash.ge(&prefix))
         .filter(refresh_tokens::token_hash.lt(&beyond))
         .filter(sql::<diesel::sql_types::Bool>("starts_with(token_hash, ").bind::<Text, _>(&prefix).sql(")"))
         .select(figures)
         .get_result(conn)?;
-    let count = |rows| u64::try_from(rows).unwrap_or(0);
-    Ok(PepperUsage { key_id, tokens: count(tokens), live: count(live), live_until: live_until.into() })
+    Ok(PepperUsage { key_id, tokens: whole(tokens), live: whole(count), live_until: live_until.into() })
+}
+
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+impl crate::telemetry::outcome::Outcome for Vec<PepperUsage> {
+    fn each(&self, _: &'static str, emit: &mut dyn FnMut(&crate::telemetry::outcome::Event<'_>)) {
+        emit(&crate::telemetry::outcome::Event::unchanged("read"));
+    }
 }

@@ -29,11 +29,7 @@ written AS (
     WHERE least(expires_at, session_expires_at) > now
         AND coalesce(authenticated_at <= now, true)
         AND NOT revoked_since
-    RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
-        session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at, reused_at
+    RETURNING $columns
 )
-SELECT judged.now, judged.revoked_since, written.id, written.user_id, written.token_hash, written.active_org_id,
-    written.expires_at, written.revoked_at, written.rotated_to, written.created_at,
-    written.session_id, written.session_expires_at, written.revoked_reason,
-    written.generation, written.rotated_at, written.session_started_at, written.reused_at
+SELECT judged.now, judged.revoked_since, written.*
 FROM judged LEFT JOIN written ON true

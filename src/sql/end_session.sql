@@ -9,19 +9,19 @@ WITH newest AS MATERIALIZED (
     LIMIT 1
 ),
 seen AS MATERIALIZED (
-    SELECT id FROM newest WHERE rotated_to IS NULL AND revoked_at IS NULL
+    SELECT id FROM newest WHERE $unspent
 ),
 locked AS MATERIALIZED (
     SELECT id
     FROM refresh_tokens
-    WHERE id = (SELECT id FROM seen) AND rotated_to IS NULL AND revoked_at IS NULL
+    WHERE id = (SELECT id FROM seen) AND $unspent
     FOR UPDATE
 ),
 revoked AS (
     UPDATE refresh_tokens
     SET revoked_at = clock_timestamp(), revoked_reason = $3
     WHERE id = (SELECT id FROM locked)
-    RETURNING session_id, least(expires_at, session_expires_at) > clock_timestamp() AS was_live
+    RETURNING session_id, $unexpired AS was_live
 )
 SELECT (SELECT count(*) FROM seen) AS seen, count(*) AS tokens, count(*) FILTER (WHERE was_live) AS live,
     coalesce(array_agg(session_id) FILTER (WHERE was_live), '{}') AS sessions

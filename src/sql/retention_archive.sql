@@ -3,15 +3,10 @@
 , taken AS (
     DELETE FROM refresh_tokens
     WHERE id = ANY (ARRAY(SELECT id FROM due))
-    RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
-        session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at, reused_at
+    RETURNING $columns
 ),
 archived AS (
-    INSERT INTO refresh_tokens_archive (id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to,
-        created_at, session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at,
-        reused_at, archived_at)
-    SELECT id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to,
-        created_at, session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at,
-        reused_at, statement_timestamp()
+    INSERT INTO refresh_tokens_archive ($columns, archived_at)
+    SELECT $columns, statement_timestamp()
     FROM taken
 )

@@ -14,7 +14,7 @@ revoked AS (
     SET revoked_at = clock_timestamp(), revoked_reason = $1
     WHERE id = ANY (ARRAY(SELECT id FROM locked))
     RETURNING session_id,
-        rotated_to IS NULL AND least(expires_at, session_expires_at) > clock_timestamp() AS was_live
+        rotated_to IS NULL AND $unexpired AS was_live
 )
 SELECT (SELECT count(*) FROM seen) AS seen, count(*) AS tokens, count(*) FILTER (WHERE was_live) AS live,
     coalesce(array_agg(DISTINCT session_id) FILTER (WHERE was_live), '{}') AS sessions

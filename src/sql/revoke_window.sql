@@ -13,21 +13,21 @@ WITH visited AS MATERIALIZED (
 seen AS MATERIALIZED (
     SELECT id
     FROM visited
-    WHERE rotated_to IS NULL AND revoked_at IS NULL
+    WHERE $unspent
         AND ($6::uuid IS NULL OR active_org_id = $6)
         AND (session_started_at <= $7 OR session_started_at > clock_timestamp())
 ),
 locked AS MATERIALIZED (
     SELECT id
     FROM refresh_tokens
-    WHERE id = ANY (ARRAY(SELECT id FROM seen)) AND rotated_to IS NULL AND revoked_at IS NULL
+    WHERE id = ANY (ARRAY(SELECT id FROM seen)) AND $unspent
     FOR UPDATE SKIP LOCKED
 ),
 revoked AS (
     UPDATE refresh_tokens
     SET revoked_at = clock_timestamp(), revoked_reason = $1
     WHERE id = ANY (ARRAY(SELECT id FROM locked))
-    RETURNING session_id, least(expires_at, session_expires_at) > clock_timestamp() AS was_live
+    RETURNING session_id, $unexpired AS was_live
 ),
 ended AS (
     SELECT count(*) AS tokens, count(*) FILTER (WHERE was_live) AS live,

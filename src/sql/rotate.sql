@@ -23,5 +23,4 @@ INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at,
 SELECT rotated_to, user_id, $7, active_org_id, least(coalesce($8::timestamptz, clock_timestamp() + $9::interval), session_expires_at),
     session_id, session_expires_at, session_started_at, generation + 1
 FROM spent
-RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
-    session_id, session_expires_at, revoked_reason, generation, rotated_at, session_started_at, reused_at
+RETURNING $columns

@@ -24,12 +24,7 @@ successor AS (
         least(coalesce(request.expires_at, request.now + request.lifetime), spent.session_expires_at),
         spent.session_id, spent.session_expires_at, spent.session_started_at, spent.generation + 1
     FROM request, spent
-    RETURNING id, user_id, token_hash, active_org_id, expires_at, revoked_at, rotated_to, created_at,
-        session_id, session_expires_at, revoked_reason, generation, rotated_at,
-        session_started_at, reused_at
+    RETURNING $columns
 )
-SELECT request.now, successor.id, successor.user_id, successor.token_hash, successor.active_org_id,
-    successor.expires_at, successor.revoked_at, successor.rotated_to, successor.created_at,
-    successor.session_id, successor.session_expires_at, successor.revoked_reason,
-    successor.generation, successor.rotated_at, successor.session_started_at, successor.reused_at
+SELECT request.now, successor.*
 FROM request LEFT JOIN successor ON true

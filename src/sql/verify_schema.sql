@@ -1,6 +1,6 @@
 -- verify_schema: after indexes.sql, one row for each thing about the table that is not as this version needs it.
 -- $1 asks for how much: 0, what a table must have to be adopted; 1, all that the migrations make.
-, needed_column (step, name, type, not_null, has_default) AS (
+, column_of_step (step, name, type, not_null, has_default) AS (
     VALUES
         (0, 'id', 'uuid', true, false),
         (0, 'user_id', 'uuid', true, false),
@@ -18,6 +18,14 @@
         (1, 'rotated_at', 'timestamp with time zone', false, false),
         (1, 'session_started_at', 'timestamp with time zone', true, true),
         (1, 'reused_at', 'timestamp with time zone', false, false)
+),
+needed_column AS (
+    SELECT name, type, not_null, has_default
+    FROM column_of_step needed
+    WHERE step <= $1
+        AND NOT EXISTS (
+            SELECT FROM column_of_step later
+            WHERE later.name = needed.name AND later.step > needed.step AND later.step <= $1)
 ),
 actual_column AS (
     SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null, atthasdef AS has_default
@@ -40,24 +48,24 @@ needed_table (name, columns) AS (
 )
 SELECT format('column %s is missing', needed.name) AS problem
 FROM needed_column needed
-WHERE needed.step <= $1 AND NOT EXISTS (SELECT FROM actual_column actual WHERE actual.name = needed.name)
+WHERE NOT EXISTS (SELECT FROM actual_column actual WHERE actual.name = needed.name)
 UNION ALL
 SELECT format('column %s has type %s and needs %s', needed.name, actual.type, needed.type)
 FROM needed_column needed JOIN actual_column actual ON actual.name = needed.name
-WHERE needed.step <= $1 AND actual.type <> needed.type
+WHERE actual.type <> needed.type
 UNION ALL
 SELECT format('column %s must %s', needed.name, CASE WHEN needed.not_null THEN 'be NOT NULL' ELSE 'allow NULL' END)
 FROM needed_column needed JOIN actual_column actual ON actual.name = needed.name
-WHERE needed.step <= $1 AND actual.not_null <> needed.not_null
+WHERE actual.not_null <> needed.not_null
 UNION ALL
 SELECT format('column %s needs a default', needed.name)
 FROM needed_column needed JOIN actual_column actual ON actual.name = needed.name
-WHERE needed.step <= $1 AND needed.has_default AND NOT actual.has_default
+WHERE needed.has_default AND NOT actual.has_default
 UNION ALL
 SELECT format('column %s is NOT NULL without a default, so that rows cannot be inserted without it', actual.name)
 FROM actual_column actual
 WHERE actual.not_null AND NOT actual.has_default
-    AND NOT EXISTS (SELECT FROM needed_column needed WHERE needed.name = actual.name)
+    AND NOT EXISTS (SELECT FROM column_of_step needed WHERE needed.name = actual.name)
 UNION ALL
 SELECT format('constraint %s %s is missing (of another name? ALTER TABLE refresh_tokens RENAME CONSTRAINT)',
     needed.name, needed.definition)

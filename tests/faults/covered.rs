@@ -8,10 +8,10 @@ use crate::cases;
 
 /// The types that have verbs, their sources, and what they offer that sends nothing to the server.
 const TYPES: [(&str, &str, &[&str]); 4] = [
-    ("RefreshTokenStore", "pool", &["from_pool", "pool", "with_reason"]),
+    ("RefreshTokenStore", "store", &["from_pool", "pool", "with_reason"]),
     ("GroupRotator", "group", &["new", "shutdown", "waiting", "is_shut_down"]),
     ("SessionService", "service", &["new", "store", "counts"]),
-    ("ReplicaReader", "replica", &["new"]),
+    ("ReplicaReader", "repository/replica", &["new"]),
 ];
 
 /// A file and those in the folder of its name.
@@ -31,7 +31,7 @@ fn functions(of: &str, source: &str) -> BTreeSet<String> {
     for line in source.lines() {
         match line {
             "}" => (is_inside, is_table) = (false, false),
-            "pooled_verbs! {" => is_table = true,
+            "pooled_methods! {" => is_table = true,
             _ if line.starts_with("impl") => is_inside = line.split(['<', ' ']).any(|word| word == of),
             _ => {}
         }
@@ -48,10 +48,9 @@ fn functions(of: &str, source: &str) -> BTreeSet<String> {
 fn free_functions() -> BTreeSet<String> {
     let root = source("lib");
     let exports = root.split(';').filter_map(|item| item.rsplit_once("pub use ").map(|(_, item)| item));
-    let names = exports.flat_map(|item| item.split([':', '{', '}', ',', ' ', '\n']).skip(1));
-    let modules: BTreeSet<&str> =
-        root.split(';').filter_map(|item| item.rsplit_once("pub use ")?.1.split("::").next()).collect();
-    names.filter(|name| name.starts_with(char::is_lowercase) && !modules.contains(name)).map(str::to_owned).collect()
+    let names = exports.flat_map(|item| item.split(['{', '}', ',', ' ', '\n']));
+    let last = names.filter_map(|path| path.rsplit("::").next());
+    last.filter(|name| name.starts_with(char::is_lowercase)).map(str::to_owned).collect()
 }
 
 #[test]

@@ -169,8 +169,8 @@ impl World {
             (Due::Reused(kind, due), Refresh::Reused { kind: told, response, token: row }, Some((session, token))) => {
                 assert_eq!((told, row.id), (kind, self.sessions[session].tokens[token].id));
                 match (due, response) {
-                    (BreachResponse::Revoked(_), BreachResponse::Revoked(receipt)) => {
-                        ends(receipt, self.answer_reuse(session, token));
+                    (BreachResponse::Revoked(_), BreachResponse::Revoked(report)) => {
+                        ends(report, self.answer_reuse(session, token));
                     }
                     (due, response) => assert_eq!(response, due),
                 }
@@ -224,22 +224,22 @@ impl World {
         let session = self.session(session);
         let theirs = session.filter(|session| self.sessions[*session].user == user);
         let session_id = session.map_or_else(Uuid::new_v4, |session| self.sessions[session].id);
-        let receipt = node.end_other_sessions(self.users[user].id, session_id).expect("no error is due");
-        assert_eq!(receipt.is_some(), theirs.is_some());
-        if let Some(receipt) = receipt {
-            ends(receipt, self.end(|session| session.user == user && session.id != session_id));
+        let report = node.end_other_sessions(self.users[user].id, session_id).expect("no error is due");
+        assert_eq!(report.is_some(), theirs.is_some());
+        if let Some(report) = report {
+            ends(report, self.end(|session| session.user == user && session.id != session_id));
             self.users[user].is_cut_off = true;
         }
     }
 }
 
 /// Each live session has one live token.
-fn ends(receipt: RevocationReport, sessions: usize) {
-    assert_eq!((receipt.sessions, receipt.live), (sessions, sessions), "{receipt}");
+fn ends(report: RevocationReport, sessions: usize) {
+    assert_eq!((report.sessions, report.live), (sessions, sessions), "{report}");
 }
 
-fn is_receipt(receipt: Result<RevocationReport, Error>, ended: usize) {
-    let receipt = receipt.expect("no error is due");
-    ends(receipt, ended);
-    assert_eq!(receipt.tokens, ended, "it ends a session by its live token alone");
+fn is_receipt(report: Result<RevocationReport, Error>, ended: usize) {
+    let report = report.expect("no error is due");
+    ends(report, ended);
+    assert_eq!(report.tokens, ended, "it ends a session by its live token alone");
 }
