@@ -37,8 +37,8 @@ use queue::{Entry, Lead, Place, Queue, Ticket, Turn};
 /// `Clone + Send + Sync`: clones share one queue. It starts no threads: a batch is carried by the first of those who wait in it. The
 /// order is that of arrival, so nobody is overtaken for ever.
 ///
-/// It pays where callers are more than connections, and the more the longer the way to the server is: see the figures in
-/// the README. It takes its connections from the store when there is work, and gives them back when there is none.
+/// It pays where callers are more than connections, and the more the longer the way to the server is: see
+/// [the figures](crate::guide::throughput). It takes its connections from the store when there is work, and gives them back when there is none.
 ///
 /// # Example
 ///

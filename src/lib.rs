@@ -1,8 +1,11 @@
+#![doc = include_str!("../docs/links.md")]
 #![doc = include_str!("../README.md")]
 
 mod db;
 mod error;
 mod group;
+#[cfg(doc)]
+pub mod guide;
 mod janitor;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod observe;
@@ -29,14 +32,6 @@ mod service;
 mod store;
 mod telemetry;
 mod values;
-
-#[cfg(doc)]
-#[doc = include_str!("../ARCHITECTURE.md")]
-pub mod _architecture {}
-
-#[cfg(doc)]
-#[doc = include_str!("../RUNBOOK.md")]
-pub mod _runbook {}
 
 pub use error::{Error, Result, Wait, input::InvalidInput, input::MAX_EXPIRY};
 pub use group::{GroupRotator, config::GroupConfig};

@@ -3,7 +3,7 @@
 //!
 //! A library reports to a facade, and the application chooses who listens: a subscriber of the crate `tracing`, a
 //! recorder of the crate `metrics`. Without one, and without the features, nothing is measured. `RUNBOOK.md`
-//! ([`_runbook`](crate::_runbook) in these docs) has the alerts; `examples/grafana.json` and `examples/alerts.yml` are
+//! ([in this guide](crate::guide::runbook)) has the alerts; `examples/grafana.json` and `examples/alerts.yml` are
 //! ready to be loaded, and `examples/prometheus.rs` shows the wiring.
 //!
 //! # Spans and events

@@ -1,5 +1,5 @@
 //! A primary that dies, and its streaming standby, which takes over: what was acknowledged is there, if replication is
-//! synchronous, and is not, if it is not (design.md §7).
+//! synchronous, and is not, if it is not.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -24,7 +24,7 @@ use crate::common::{open_patiently, row};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// As the page docs/failover.md says.
+/// As the page `docs/failover.md` says.
 const SYNCHRONOUS: [&str; 2] = ["synchronous_standby_names=*", "synchronous_commit=remote_apply"];
 
 struct Fleet {

@@ -1,5 +1,5 @@
-//! The flaws of the system that this library takes over from (design.md §6): each shown with its own statements,
-//! and gone with ours in the same schedule.
+//! The flaws of the system that this library takes over from (the legend of ARCHITECTURE.md lists them): each shown with
+//! its own statements, and gone with ours in the same schedule.
 
 use std::cell::RefCell;
 

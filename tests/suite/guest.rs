@@ -296,7 +296,7 @@ fn a_reason_that_is_not_known_is_still_read() {
     assert_eq!(row(&mut conn, &token.token_hash).revoked_reason, Some(RevokedReason::Unrecognized));
 }
 
-/// Both tables as `diesel print-schema` prints them for the host; the README shows this join.
+/// Both tables as `diesel print-schema` prints them for the host; `docs/devices.md` shows this join.
 mod host_schema {
     diesel::table! {
         devices (session_id) {

@@ -1,4 +1,5 @@
-//! The invariants of design.md §4 that concern rotation and revocation, each under the schedule that tries it most.
+//! The invariants that concern rotation and revocation, each under the schedule that tries it most; the legend of
+//! ARCHITECTURE.md lists them.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Barrier};

@@ -1,5 +1,5 @@
 //! A storm: many threads over few connections run every verb at random on few users, and a checker proves from what
-//! they were answered, and from the table at the end, that no invariant was broken (design.md §4, 1 to 6).
+//! they were answered, and from the table at the end, that none of the invariants 1 to 6 was broken.
 //!
 //! A failure names its seed. `REFRESH_TOKENS_STORM_SEED` repeats its draws, thread by thread; how the threads interleave
 //! cannot be repeated, so it may take several runs. `REFRESH_TOKENS_STORM_OPERATIONS` sets the calls of each thread.

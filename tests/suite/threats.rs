@@ -1,4 +1,4 @@
-//! Each row of the README's table of who can do what with what they have got hold of.
+//! Each row of the table in `docs/threat_model.md`: who can do what with what they have got hold of.
 
 use chrono::TimeDelta;
 use diesel::prelude::*;
