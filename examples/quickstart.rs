@@ -9,14 +9,12 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
-use diesel::dsl::{now, select, sql};
 use diesel::prelude::*;
-use diesel::sql_types::{Text, Timestamptz};
 use refresh_tokens::{
-    Binding, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, RevokedReason, Rotation, SessionOptions,
-    Successor, TokenHash,
+    Binding, CleanupBudget, Login, Pepper, Peppers, Refresh, RefreshToken, RefreshTokenStore, RetentionPolicy, Session,
+    SessionPolicy, SessionQuery, SessionService, StoreConfig,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::server::{Durability, Server};
@@ -41,16 +39,15 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn main() -> std::result::Result<(), Failure> {
     let (url, _server_or_schema, place) = find_place()?;
     println!("Refresh tokens, step by step, {place}.\nSecrets and hashes are not shown.");
-    let mut host = Host { conn: PgConnection::establish(&url)?, step: 0 };
-    host.start()?;
+    let mut host = Host::start(&url)?;
     host.begin("Alice logs in on two devices");
-    let (laptop, phone) = (host.log_in("laptop", Duration::days(30))?, host.log_in("phone", Duration::days(30))?);
-    let laptop = host.rotate(&laptop)?;
-    let phone = host.lose_a_response(&phone)?;
+    let (laptop, phone) = (host.log_in("laptop")?, host.log_in("phone")?);
+    let laptop = host.refresh(&laptop)?;
+    let phone = host.lose_an_answer(&phone)?;
     host.refuse_what_is_wrong(&laptop)?;
     host.catch_a_thief(&phone)?;
     host.end_one_session()?;
-    host.end_all_other_sessions(&laptop)?;
+    host.change_the_password(&laptop)?;
     host.clean_up()?;
     println!("\nDone.");
     Ok(())
@@ -58,178 +55,155 @@ fn main() -> std::result::Result<(), Failure> {
 
 /// The application that uses the library, and how far the story has come.
 struct Host {
+    service: SessionService,
     conn: PgConnection,
     step: u32,
 }
 
 struct Client {
     name: &'static str,
+    session_id: Uuid,
     secret: String,
 }
 
 impl Host {
-    fn start(&mut self) -> Result<()> {
-        self.begin("The host starts, and prepares its database");
-        let applied = refresh_tokens::migrate(&mut self.conn)?.len();
+    fn start(url: &str) -> Result<Self> {
+        let mut conn = PgConnection::establish(url)?;
+        println!("\n 1. The host starts, and prepares its database");
+        let applied = refresh_tokens::migrate(&mut conn)?.len();
         say("library", &format!("migrate() → {applied} migrations applied; many processes may call it at once"));
-        refresh_tokens::verify_schema(&mut self.conn)?;
+        refresh_tokens::verify_schema(&mut conn)?;
         say("library", "verify_schema() → the table is as this version needs it");
-        self.conn.batch_execute(
-            "SET lock_timeout = '2s'; SET statement_timeout = '10s'; SET client_min_messages = 'warning';
+        conn.batch_execute(
+            "SET client_min_messages = 'warning';
              CREATE TABLE IF NOT EXISTS devices (session_id uuid PRIMARY KEY, name text NOT NULL)",
         )?;
-        say("host", "bounds every wait, and makes a table of device names, keyed by session_id");
-        let found = self.tokens().get_active_tokens_for_user(ALICE)?.len();
+        say("host", "makes a table of device names, keyed by session_id");
+        let store = RefreshTokenStore::connect(url, &StoreConfig::default())?;
+        // A host reads 32 random bytes from its configuration. They never come into the database.
+        let peppers = Peppers::new(Pepper::new(1, &[7; Pepper::MIN_LENGTH])?);
+        let service = SessionService::new(store, peppers, SessionPolicy::default())?;
+        let mut host = Self { service, conn, step: 1 };
+        let found = host.service.list_sessions(&SessionQuery::of_user(ALICE))?.sessions.len();
         if found > 0 {
-            self.begin(&format!("Here is the data of an earlier run, with {found} live sessions of Alice's"));
-            self.list()?;
+            host.begin(&format!("Here is the data of an earlier run, with {found} live sessions of Alice's"));
+            host.list()?;
         }
-        Ok(())
+        Ok(host)
     }
 
-    fn rotate(&mut self, laptop: &Client) -> Result<Client> {
+    fn refresh(&mut self, laptop: &Client) -> Result<Client> {
         self.begin("The laptop's access token has run out: its refresh token is spent for a new one");
-        self.present(laptop, "presents its refresh token", Binding::user(ALICE).org(HER_COMPANY), "Rotated")
+        self.present(laptop, "presents its refresh token", Binding::user(ALICE).org(HER_COMPANY), "rotated")
     }
 
-    fn lose_a_response(&mut self, phone: &Client) -> Result<Client> {
-        self.begin("The phone does the same, but the answer to COMMIT is lost between PostgreSQL and the host");
-        let (presented, secret) = (self.hash(&phone.secret)?, new_secret());
-        let successor = Successor::expiring_at(Uuid::new_v4(), self.hash(&secret)?, self.after(Duration::days(30))?);
-        let lost = self.tokens().rotate(&presented, &successor, Binding::user(ALICE))?;
-        say("host", "cannot know whether it was rotated; sends the same request again, with the same successor");
-        let again = self.tokens().rotate(&presented, &successor, Binding::user(ALICE))?;
-        say_answer(&again);
-        let is_same = matches!((&lost, &again), (Rotation::Rotated(made), Rotation::Repeated(given)) if made == given);
-        insist(is_same, "the same successor")?;
+    fn lose_an_answer(&mut self, phone: &Client) -> Result<Client> {
+        self.begin("The phone does the same, but the answer is lost on the way");
+        let lost = self.present(phone, "presents its refresh token", Binding::user(ALICE), "rotated")?;
+        let again =
+            self.present(phone, "hears nothing, and presents the same token again", Binding::ANY, "repeated")?;
+        insist(lost.secret == again.secret, "the same successor")?;
         say("library", "it is the successor that was made the first time: no second one, and no false alarm");
-        Ok(Client { secret, ..*phone })
+        Ok(again)
     }
 
     fn refuse_what_is_wrong(&mut self, laptop: &Client) -> Result<()> {
         self.begin("What is refused, and why. The client hears `invalid_grant`, whatever it is");
-        let guess = Client { name: "stranger", secret: new_secret() };
-        self.present(&guess, "presents a secret that was never issued", Binding::ANY, "NotFound")?;
-        self.present(laptop, "presents Alice's token as Bob's", Binding::user(BOB), "BindingMismatch")?;
-        let kiosk = self.log_in("kiosk", Duration::seconds(1))?;
-        self.conn.batch_execute("SELECT pg_sleep(1.05)")?;
-        self.present(&kiosk, "comes back after its one second", Binding::ANY, "Expired")?;
-        let car = self.log_in("car", Duration::days(30))?;
-        let hash = self.hash(&car.secret)?;
-        let report = self.tokens().with_reason(RevokedReason::LoggedOut).revoke_session_by_hash(&hash)?;
-        say("car", &format!("logs out: revoke_session_by_hash() → {report}"));
-        self.present(&car, "presents its token all the same", Binding::ANY, "Revoked").map(drop)
+        let guess = Client { name: "stranger", secret: "let me in".to_owned(), ..*laptop };
+        self.present(&guess, "presents a guess", Binding::ANY, "malformed")?;
+        self.present(laptop, "presents Alice's token as Bob's", Binding::user(BOB), "binding_mismatch")?;
+        let kiosk = self.log_in("kiosk")?;
+        self.conn.batch_execute(&format!(
+            "UPDATE refresh_tokens SET expires_at = clock_timestamp() WHERE session_id = '{}'",
+            kiosk.session_id
+        ))?;
+        self.present(&kiosk, "comes back after its time is over", Binding::ANY, "expired")?;
+        let car = self.log_in("car")?;
+        let report = self.service.log_out(&car.secret)?;
+        say("car", &format!("logs out: log_out() → {report}"));
+        self.present(&car, "presents its token all the same", Binding::ANY, "revoked").map(drop)
     }
 
     fn catch_a_thief(&mut self, phone: &Client) -> Result<()> {
-        self.begin("A thief has copied the phone's secret, and is faster");
-        let thief = Client { name: "thief", secret: phone.secret.clone() };
-        let stolen = self.present(&thief, "presents the copy", Binding::ANY, "Rotated")?;
-        self.present(phone, "presents the original, which is spent now", Binding::ANY, "Reused")?;
-        // The breach response is committed by itself: an error later in the request must not undo it.
-        let hash = self.hash(&phone.secret)?;
-        let stale = self.tokens().check_token_reuse(&hash)?.ok_or("expected the reuse to be seen")?;
-        let report = self.tokens().revoke_token_chain(stale.id)?;
-        say("host", &format!("cannot tell thief from owner, so ends both: revoke_token_chain() → {report}"));
-        self.present(&stolen, "presents what it was given", Binding::ANY, "Revoked").map(drop)
+        self.begin("An attacker has copied the phone's secret, and goes on with it");
+        let attacker = Client { name: "attacker", secret: phone.secret.clone(), ..*phone };
+        let stolen = self.present(&attacker, "presents the copy", Binding::ANY, "rotated")?;
+        let stolen = self.present(&stolen, "and, later, what it was given", Binding::ANY, "rotated")?;
+        self.present(phone, "presents the original, which is spent now", Binding::ANY, "reused_successor_used")?;
+        say("library", "cannot tell attacker from owner, so it has ended their session");
+        self.present(&stolen, "presents what it was given last", Binding::ANY, "revoked").map(drop)
     }
 
     fn end_one_session(&mut self) -> Result<()> {
         self.begin("Alice logs in again, and ends the session of a tablet that she has lost");
-        self.log_in("phone", Duration::days(30))?;
-        let tablet = self.log_in("tablet", Duration::days(30))?;
+        self.log_in("phone")?;
+        let tablet = self.log_in("tablet")?;
         let newest = self.list()?.into_iter().next().ok_or("expected sessions")?;
-        let report = self.tokens().revoke_session(newest.session_id)?;
-        say("host", &format!("revoke_session(), with the id from the list → {report}"));
-        self.present(&tablet, "is used by somebody who found it", Binding::ANY, "Revoked").map(drop)
+        let report = self.service.end_session_of(ALICE, newest.session_id)?;
+        say("host", &format!("end_session_of(), with the id from the list → {report}"));
+        self.present(&tablet, "is used by somebody who found it", Binding::ANY, "revoked").map(drop)
     }
 
-    fn end_all_other_sessions(&mut self, laptop: &Client) -> Result<()> {
+    fn change_the_password(&mut self, laptop: &Client) -> Result<()> {
         self.begin("On the laptop, Alice changes her password and logs out everywhere else");
-        let hash = self.hash(&laptop.secret)?;
-        let here =
-            self.tokens().get_valid_by_hash(&hash, Binding::user(ALICE))?.ok_or("expected the laptop's token")?;
-        let report = self.tokens().revoke_all_for_user_except(ALICE, here.id)?;
-        say("library", &format!("revoke_all_for_user_except() → {report}"));
-        self.log_in("new phone", Duration::days(30))?;
+        let ended = self.service.end_other_sessions(ALICE, laptop.session_id)?;
+        let report = ended.ok_or("expected the laptop's session to be hers")?;
+        say("library", &format!("end_other_sessions() → {report}"));
+        self.log_in("new phone")?;
         self.list().map(drop)
     }
 
     fn clean_up(&mut self) -> Result<()> {
         self.begin("Once a day, the host cleans up");
         for days in [30, 0] {
-            let deleted = self.tokens().cleanup_expired(days)?;
-            say("library", &format!("cleanup_expired({days}) → {deleted} deleted"));
+            let policy = RetentionPolicy::default().keep_expired_for(TimeDelta::days(days));
+            let report = self.service.store().cleanup(&policy, &CleanupBudget::default())?;
+            say("library", &format!("cleanup(), what expired more than {days} days ago → {report}"));
         }
         say("host", "keeps rows for as long as it wants to notice reuse: 0 days is for the sake of the story");
         Ok(())
     }
 
-    /// The host has checked the password, and issues the first token of a session.
-    fn log_in(&mut self, name: &'static str, lifetime: Duration) -> Result<Client> {
-        let secret = new_secret();
-        let new = NewRefreshToken {
-            id: Uuid::new_v4(),
-            user_id: ALICE,
-            token_hash: self.hash(&secret)?,
-            active_org_id: HER_COMPANY,
-            expires_at: self.after(lifetime)?,
-            session: SessionOptions::default().expires_at(self.after(Duration::days(365))?),
-        };
-        let token = self.tokens().create(&new)?;
-        let device = (devices::session_id.eq(token.session_id), devices::name.eq(name));
+    /// The host has checked the password, and begins a session.
+    fn log_in(&mut self, name: &'static str) -> Result<Client> {
+        let before_the_password = self.service.now()?;
+        let login = Login::new(ALICE, HER_COMPANY).authenticated_at(before_the_password);
+        let issued = self.service.start_session(&login)?;
+        let session_id = issued.token.session_id;
+        let device = (devices::session_id.eq(session_id), devices::name.eq(name));
         diesel::insert_into(devices::table).values(device).execute(&mut self.conn)?;
-        say(name, &format!("logs in: create() → {}", describe(&token)));
-        Ok(Client { name, secret })
+        say(name, &format!("logs in: start_session() → {}", describe(&issued.token)));
+        Ok(Client { name, session_id, secret: issued.secret.expose().to_owned() })
     }
 
     /// A client presents its secret, and hears the answer that the story needs.
     fn present(&mut self, client: &Client, what: &str, binding: Binding, expected: &str) -> Result<Client> {
-        let (presented, secret) = (self.hash(&client.secret)?, new_secret());
-        let successor = Successor::expiring_at(Uuid::new_v4(), self.hash(&secret)?, self.after(Duration::days(30))?);
         say(client.name, what);
-        let rotation = self.tokens().rotate(&presented, &successor, binding)?;
-        insist(say_answer(&rotation) == expected, expected)?;
+        let outcome = self.service.refresh(&client.secret, binding)?;
+        let name = outcome.as_str();
+        say("library", &format!("refresh() → {name}{}", meaning(&outcome)));
+        insist(name == expected, expected)?;
+        let secret = outcome.issued().map_or_else(|| client.secret.clone(), |issued| issued.secret.expose().to_owned());
         Ok(Client { secret, ..*client })
     }
 
     /// Lists Alice's sessions, as a page "your devices" would.
-    fn list(&mut self) -> Result<Vec<RefreshToken>> {
-        let active = self.tokens().get_active_tokens_for_user(ALICE)?;
+    fn list(&mut self) -> Result<Vec<Session>> {
+        let sessions = self.service.list_sessions(&SessionQuery::of_user(ALICE))?.sessions;
         let names: HashMap<Uuid, String> = devices::table.load(&mut self.conn)?.into_iter().collect();
-        say("library", "get_active_tokens_for_user() →");
-        for token in &active {
-            let name = names.get(&token.session_id).map_or("?", String::as_str);
-            println!("{:15}{name:<10} {}, last used {:.19}", "", describe(token), token.created_at.to_string());
+        say("library", "list_sessions() →");
+        for session in &sessions {
+            let name = names.get(&session.session_id).map_or("?", String::as_str);
+            let last_used = session.last_rotated_at.unwrap_or(session.started_at).to_string();
+            println!("{:15}{name:<10} session {:.8}, last used {last_used:.19}", "", session.session_id.to_string());
         }
-        Ok(active)
-    }
-
-    fn tokens(&mut self) -> RefreshTokenRepository<'_> {
-        RefreshTokenRepository::new(&mut self.conn)
-    }
-
-    /// For the demonstration, PostgreSQL computes the hash, which saves a dependency. Your host computes it in its
-    /// own process, with the crate `sha2` or `hmac`: a secret has no business in a database.
-    fn hash(&mut self, secret: &str) -> Result<TokenHash> {
-        let sha256 = sql::<Text>("encode(sha256(convert_to(").bind::<Text, _>(secret).sql(", 'UTF8')), 'hex')");
-        Ok(TokenHash::new(select(sha256).get_result::<String>(&mut self.conn)?)?)
-    }
-
-    /// By the server's clock, so that the story also holds where this machine's is wrong.
-    fn after(&mut self, lifetime: Duration) -> Result<DateTime<Utc>> {
-        Ok(select(now.into_sql::<Timestamptz>()).get_result::<DateTime<Utc>>(&mut self.conn)? + lifetime)
+        Ok(sessions)
     }
 
     fn begin(&mut self, title: &str) {
         self.step += 1;
         println!("\n{:>2}. {title}", self.step);
     }
-}
-
-/// 244 random bits. They go to the client, and nowhere else.
-fn new_secret() -> String {
-    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 fn say(who: &str, what: &str) {
@@ -240,23 +214,13 @@ fn describe(token: &RefreshToken) -> String {
     format!("session {:.8}, generation {}", token.session_id.to_string(), token.generation)
 }
 
-/// Says what the library answered, and what that means; returns the answer's name.
-fn say_answer(rotation: &Rotation) -> &'static str {
-    use Rotation::{Refused, Repeated, Rotated};
-    let (name, meaning) = match rotation {
-        Rotated(token) => ("Rotated", describe(token)),
-        Repeated(token) => ("Repeated", describe(token)),
-        Refused(Refusal::NotFound) => ("NotFound", "no token has this hash".to_owned()),
-        Refused(Refusal::BindingMismatch(_)) => ("BindingMismatch", "it is not Bob's".to_owned()),
-        Refused(Refusal::Expired(token)) => ("Expired", format!("at {:.19}", token.expires_at.to_string())),
-        Refused(Refusal::Revoked(RefreshToken { revoked_reason: Some(reason), .. })) => {
-            ("Revoked", reason.as_str().into())
-        }
-        Refused(Refusal::Reused(token)) => ("Reused", format!("{} was spent before", describe(token))),
-        Refused(other) => ("another refusal", format!("{other:?}")),
-    };
-    say("library", &format!("rotate() → {name}: {meaning}"));
-    name
+/// Whom the answer is about, where the client is told.
+fn meaning(outcome: &Refresh) -> String {
+    match outcome {
+        Refresh::Rotated(issued) | Refresh::Repeated(issued) => format!(": {}", describe(&issued.token)),
+        Refresh::Reused { token, response, .. } => format!(": {} was spent before: {response:?}", describe(token)),
+        _ => String::new(),
+    }
 }
 
 /// The story is also a test: it ends where the library answers otherwise than told.

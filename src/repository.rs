@@ -229,6 +229,9 @@ impl<'conn> RefreshTokenRepository<'conn> {
 
     /// Finds a token by its hash if it has been rotated, which means that presenting it now is reuse.
     ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`redeem`](Self::redeem), which notices reuse and responds to it in one call.
+    ///
     /// Also where it was revoked or has expired since. The breach response to it is
     /// [`revoke_token_chain`](Self::revoke_token_chain); [`rotate`](Self::rotate) reports the same as
     /// [`Refusal::Reused`](crate::Refusal::Reused). See RFC 9700 §4.14.2.

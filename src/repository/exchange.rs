@@ -19,6 +19,9 @@ use crate::values::token_hash::TokenHash;
 impl RefreshTokenRepository<'_> {
     /// Spends a presented token and issues its successor, or says why not.
     ///
+    /// This is the low-level exchange: it reports reuse, and does nothing about it. [`redeem`](Self::redeem) is the
+    /// one that new code should call.
+    ///
     /// A token is rotated at most once: of two who present it, one gets a successor and the other
     /// [`Refusal::Reused`]. A refusal changes nothing; the breach response is the
     /// caller's, with [`revoke_token_chain`](Self::revoke_token_chain). RFC 6749 §6, RFC 9700 §4.14.2.

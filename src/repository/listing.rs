@@ -13,6 +13,9 @@ use crate::values::token::RefreshToken;
 impl RefreshTokenRepository<'_> {
     /// Lists the tokens of a user that are valid now, newest first: one for each live session.
     ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`list_sessions`](Self::list_sessions), which is paged and names each session once.
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for the nil UUID.

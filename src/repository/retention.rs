@@ -17,6 +17,9 @@ use crate::values::cleanup::{ArchivePartition, CleanupReport, RetentionBacklog};
 impl RefreshTokenRepository<'_> {
     /// Deletes the tokens that expired more than so many days ago; how many.
     ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`cleanup`](Self::cleanup), with a policy and a budget.
+    ///
     /// It goes by batches of 1,000 rows, each in a short transaction of its own; called inside a transaction of
     /// yours, that holds them all. Rows that others have locked are left for the next time, so any number of
     /// workers may run it. A day is a calendar day of the session's time zone. With a budget, a policy for rotated and

@@ -16,6 +16,9 @@ impl RefreshTokenRepository<'_> {
     /// The caller's reason, or the verb's own.
     /// Revokes a token and all that descends from it.
     ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`revoke_session`](Self::revoke_session), which needs no token to start from.
+    ///
     /// Forward only: what came before it in the session is left as it is. Whatever runs beside it, once it is
     /// committed no token of the chain, and none that was being born from it, is valid again. A link that
     /// clean-up has deleted does not end the walk. Nothing if the id is unknown.
@@ -49,6 +52,10 @@ impl RefreshTokenRepository<'_> {
     }
 
     /// Revokes one token by its id.
+    ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`revoke_session`](Self::revoke_session), which ends the session also where this token was rotated a moment
+    /// ago.
     ///
     /// This ends the row. Of a token that has been rotated, or is just being rotated, the successor lives on, and the
     /// answer says so: [`TokenRevocation::SessionContinues`]. To log out, use
@@ -85,6 +92,10 @@ impl RefreshTokenRepository<'_> {
     }
 
     /// Revokes one token by its hash.
+    ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`revoke_session_by_hash`](Self::revoke_session_by_hash), which ends the session also where this token was
+    /// rotated a moment ago.
     ///
     /// As [`revoke`](Self::revoke), for a caller who has the presented token and not its id; and like it, this is
     /// not yet a log-out.
@@ -153,6 +164,10 @@ impl RefreshTokenRepository<'_> {
     }
 
     /// Revokes every token of a user but the live one of a session: log out all other devices.
+    ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service): new code calls
+    /// [`revoke_all_for_user_except_session`](Self::revoke_all_for_user_except_session), which needs no token of the
+    /// session that stays.
     ///
     /// `keep_token_id` names a token of the session to keep. If it has been rotated meanwhile, the session's
     /// live token is kept, not the spent one. An unknown id keeps nothing. Logins are cut off as by

@@ -76,6 +76,9 @@ impl TokenTransaction<'_> {
 
     /// Locks a token and returns it as a guard, if it may be rotated.
     ///
+    /// Here for code that comes from the [Python service](crate::guide::python_service), and for work of yours
+    /// between the lock and the successor. Where there is none, call [`redeem`](RefreshTokenRepository::redeem).
+    ///
     /// `None` where [`rotate`](RefreshTokenRepository::rotate) would refuse it; call that if you want to know
     /// why, or [`check_token_reuse`](RefreshTokenRepository::check_token_reuse) for the one reason that calls
     /// for a response.

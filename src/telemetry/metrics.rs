@@ -1,4 +1,4 @@
-//! What is counted, under which names; `observe/metrics.md` is the table that documents them, and a test compares.
+//! What is counted, under which names; `src/observe/metrics.md` is the table that documents them, and a test compares.
 
 use std::time::Duration;
 

@@ -203,6 +203,8 @@ fn verify_names_what_differs_and_how_to_mend_it() {
         ("ALTER TABLE refresh_tokens RENAME CONSTRAINT refresh_tokens_pkey TO pk", "RENAME CONSTRAINT"),
         ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_revoked_reason_check", "CHECK"),
         ("ALTER TABLE refresh_tokens DROP COLUMN reused_at", "column reused_at is missing"),
+        // It is needed for adoption and by this version, and said once.
+        ("ALTER TABLE refresh_tokens DROP COLUMN created_at", "column created_at is missing"),
         ("DROP TABLE refresh_token_gates", "table refresh_token_gates is missing"),
         ("ALTER TABLE refresh_token_cutoffs DROP COLUMN org_id", "table refresh_token_cutoffs is missing, or another"),
         ("DROP TABLE refresh_token_cutoffs", "table refresh_token_cutoffs is missing"),
