@@ -3,13 +3,14 @@
 //! Only `recognized` reads Diesel's errors, and only `connect` those of the pool: what the server, libpq or r2d2 says is
 //! turned into a variant there, and nowhere else.
 
-pub(crate) mod connect;
-pub(crate) mod input;
+mod connect;
+mod input;
 mod recognized;
 
 use std::time::Duration;
 
-use crate::error::input::InvalidInput;
+pub use input::{InvalidInput, MAX_EXPIRY};
+pub(crate) use input::{days_in_range, lifetime_in_range, not_nil, not_too_far, retention_in_range};
 
 /// The result of every verb.
 ///

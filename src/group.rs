@@ -1,6 +1,6 @@
 //! The group rotator, over the store: callers on any number of threads, few connections, and batches between them.
 
-pub(crate) mod config;
+mod config;
 mod queue;
 
 use std::fmt;
@@ -9,22 +9,17 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 
 use crate::error::{Error, Result, Wait};
-use crate::group::config::GroupConfig;
 use crate::protocol::redeem::answer_reuse;
 use crate::protocol::rotate::{rotate, rotate_without_waiting};
 use crate::protocol::rotate_many::rotate_together;
 use crate::store::{Connection, RefreshTokenStore};
 use crate::telemetry;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::binding::Binding;
-use crate::values::redemption::{Durability, OnReuse, Redemption};
-use crate::values::request::RotationRequest;
-use crate::values::rotation::Rotation;
-use crate::values::successor::Successor;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed};
+use crate::values::{Binding, Durability, OnReuse, Redemption, Rotation, RotationRequest, Successor, TokenHash};
 
 use queue::{Entry, Lead, Place, Queue, Ticket, Turn};
+
+pub use config::GroupConfig;
 
 /// Rotation for many threads at once: each submits one request and blocks for its outcome, and a few connections carry
 /// them in batches.

@@ -1,6 +1,6 @@
 //! A worker thread that cleans up from time to time.
 
-pub(crate) mod config;
+mod config;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -9,14 +9,13 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::janitor::config::JanitorConfig;
-use crate::retention::policy::{Disposal, RetentionPolicy};
-use crate::retention::sweep;
 use crate::retention::sweep::{Mode, Watch};
+use crate::retention::{Disposal, RetentionPolicy, sweep};
 use crate::store::RefreshTokenStore;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::cleanup::{CleanupCursor, CleanupReport};
+use crate::telemetry::{Ids, observed};
+use crate::values::{CleanupCursor, CleanupReport};
+
+pub use config::JanitorConfig;
 
 /// A worker thread that cleans up from time to time, until it is dropped.
 ///

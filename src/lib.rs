@@ -33,31 +33,26 @@ mod store;
 mod telemetry;
 mod values;
 
-pub use error::{Error, Result, Wait, input::InvalidInput, input::MAX_EXPIRY};
-pub use group::{GroupRotator, config::GroupConfig};
-pub use janitor::{Janitor, JanitorStatistics, config::JanitorConfig};
-pub use operations::durability::{DurabilityRisk, verify_durability};
-pub use operations::migrations::{drop_tables, migrate};
-pub use operations::{indexes::build_indexes, pooler::verify_pooler, verify::verify_schema};
+pub use error::{Error, InvalidInput, MAX_EXPIRY, Result, Wait};
+pub use group::{GroupConfig, GroupRotator};
+pub use janitor::{Janitor, JanitorConfig, JanitorStatistics};
+pub use operations::{
+    DurabilityRisk, build_indexes, drop_tables, migrate, verify_durability, verify_pooler, verify_schema,
+};
 pub use protocol::locked_token::LockedToken;
-pub use repository::replica::{AsOf, ReplicaReader};
-pub use repository::{RefreshTokenRepository, transaction::TokenTransaction};
-pub use retention::{budget::CleanupBudget, policy::RetentionPolicy};
+pub use repository::{AsOf, RefreshTokenRepository, ReplicaReader, TokenTransaction};
+pub use retention::{CleanupBudget, RetentionPolicy};
 #[cfg(feature = "secrets")]
 pub use service::{
-    SessionService, counts::RefreshCounts, counts::RefreshOutcome, login::Login, outcome::IssuedToken,
-    outcome::Refresh, pepper::InvalidPepper, pepper::Pepper, pepper::Peppers, policy::SessionPolicy,
-    usage::PepperUsage,
+    InvalidPepper, IssuedToken, Login, Pepper, PepperUsage, Peppers, Refresh, RefreshCounts, RefreshOutcome,
+    SessionPolicy, SessionService,
 };
-pub use store::{RefreshTokenStore, config::StoreConfig};
-pub use values::cleanup::{ArchivePartition, CleanupCursor, CleanupEnd, CleanupReport, RetentionBacklog};
-pub use values::new_token::{NewRefreshToken, SessionLimit, SessionOptions};
-pub use values::redemption::{BreachResponse, Durability, OnReuse, Redemption, ReuseKind};
-pub use values::revocation::{RevocationReport, TokenRevocation};
-pub use values::rotation::{Refusal, Rotation};
+pub use store::{RefreshTokenStore, StoreConfig};
+pub use values::{
+    ArchivePartition, Binding, BreachResponse, CleanupCursor, CleanupEnd, CleanupReport, Durability, NewRefreshToken,
+    OnReuse, Redemption, RefreshToken, Refusal, RetentionBacklog, ReuseKind, RevocationReport, RevokedReason, Rotation,
+    RotationRequest, Session, SessionCursor, SessionLimit, SessionOptions, SessionPage, SessionQuery, SessionState,
+    Successor, TokenHash, TokenRevocation, TokenState,
+};
 #[cfg(feature = "secrets")]
-pub use values::secret::{InvalidSecret, TokenSecret};
-pub use values::session::{Session, SessionCursor, SessionPage, SessionQuery, SessionState};
-pub use values::token::{RefreshToken, TokenState};
-pub use values::{binding::Binding, request::RotationRequest, revoked_reason::RevokedReason};
-pub use values::{successor::Successor, token_hash::TokenHash};
+pub use values::{InvalidSecret, TokenSecret};

@@ -2,8 +2,15 @@
 //!
 //! These take a connection and a transaction of their own; no request waits for them.
 
-pub(crate) mod durability;
-pub(crate) mod indexes;
-pub(crate) mod migrations;
-pub(crate) mod pooler;
-pub(crate) mod verify;
+mod durability;
+mod indexes;
+mod migrations;
+mod pooler;
+mod verify;
+
+pub use durability::{DurabilityRisk, verify_durability};
+pub use indexes::build_indexes;
+pub use migrations::{drop_tables, migrate};
+pub(crate) use pooler::check_bounds;
+pub use pooler::verify_pooler;
+pub use verify::verify_schema;

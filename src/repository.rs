@@ -2,29 +2,26 @@
 
 mod exchange;
 mod listing;
-pub(crate) mod replica;
+mod replica;
 mod retention;
 mod revocation;
 mod session_end;
-pub(crate) mod transaction;
+mod transaction;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use diesel::PgConnection;
 
-use crate::db::call::Call;
-use crate::db::clock::now;
+use crate::db::{Call, now};
 use crate::error::Result;
 use crate::protocol::issue::issue;
 use crate::protocol::lookup;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::binding::Binding;
-use crate::values::new_token::NewRefreshToken;
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed};
+use crate::values::{Binding, NewRefreshToken, RefreshToken, RevokedReason, TokenHash};
+
+pub use replica::{AsOf, ReplicaReader};
+pub use transaction::TokenTransaction;
 
 /// The refresh tokens of a database, through a connection of yours.
 ///

@@ -4,6 +4,10 @@
 
 pub(crate) mod archive;
 pub(crate) mod backlog;
-pub(crate) mod budget;
-pub(crate) mod policy;
+mod budget;
+mod policy;
 pub(crate) mod sweep;
+
+pub use budget::CleanupBudget;
+pub(crate) use policy::Disposal;
+pub use policy::RetentionPolicy;

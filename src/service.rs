@@ -1,13 +1,13 @@
 //! The service that speaks in secrets: what an application calls, over the pooled store.
 
-pub(crate) mod counts;
+mod counts;
 mod exchange;
-pub(crate) mod login;
-pub(crate) mod outcome;
-pub(crate) mod pepper;
-pub(crate) mod policy;
+mod login;
+mod outcome;
+mod pepper;
+mod policy;
 mod sessions;
-pub(crate) mod usage;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,25 +15,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::error::input::{InvalidInput, MAX_EXPIRY};
-use crate::error::{Error, Result};
+use crate::error::{Error, InvalidInput, MAX_EXPIRY, Result};
 use crate::repository::RefreshTokenRepository;
-use crate::service::counts::RefreshCounts;
-use crate::service::login::Login;
-use crate::service::outcome::IssuedToken;
-use crate::service::outcome::Refresh;
-use crate::service::pepper::Peppers;
-use crate::service::policy::SessionPolicy;
 use crate::store::RefreshTokenStore;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::binding::Binding;
-use crate::values::new_token::{NewRefreshToken, SessionOptions};
-use crate::values::secret::InvalidSecret;
-use crate::values::token::RefreshToken;
+use crate::telemetry::{Ids, observed};
+use crate::values::{Binding, InvalidSecret, NewRefreshToken, RefreshToken, SessionOptions};
 
 use counts::Counters;
 use exchange::Exchange;
+
+pub use counts::{RefreshCounts, RefreshOutcome};
+pub use login::Login;
+pub use outcome::{IssuedToken, Refresh};
+pub use pepper::{InvalidPepper, Pepper, Peppers};
+pub use policy::SessionPolicy;
+pub use usage::PepperUsage;
 
 /// Sessions by their secrets: the shortest path for a new application.
 ///

@@ -1,6 +1,6 @@
 //! The pooled store for worker threads: a connection for each call, and a bound for each wait.
 
-pub(crate) mod config;
+mod config;
 mod methods;
 mod network;
 
@@ -11,24 +11,21 @@ use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection};
 
-use crate::db::call::Call;
-use crate::db::retry;
 use crate::db::retry::CONFLICT_RETRIES;
+use crate::db::{Call, retry};
 use crate::error::{Error, Result};
-use crate::operations::pooler::{check_bounds, verify_pooler};
+use crate::operations::{check_bounds, verify_pooler};
 use crate::protocol::redeem::respond;
-use crate::repository::RefreshTokenRepository;
-use crate::repository::transaction::TokenTransaction;
-use crate::store::config::StoreConfig;
+use crate::repository::{RefreshTokenRepository, TokenTransaction};
+
 use crate::telemetry::{failed_before_start, waiting_for_pool};
-use crate::values::redemption::ReuseKind;
-use crate::values::redemption::{BreachResponse, OnReuse};
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token::RefreshToken;
+use crate::values::{BreachResponse, OnReuse, RefreshToken, ReuseKind, RevokedReason};
 
 type Manager = ConnectionManager<PgConnection>;
 
 pub(crate) type Connection = PooledConnection<Manager>;
+
+pub use config::StoreConfig;
 
 /// PostgreSQL's integer of milliseconds.
 fn milliseconds(wait: Duration) -> i32 {

@@ -9,7 +9,7 @@ mod calls;
 mod calls;
 #[cfg(feature = "tracing")]
 mod events;
-pub(crate) mod ids;
+mod ids;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
@@ -18,3 +18,4 @@ pub(crate) mod outcome;
 pub(crate) use calls::{
     batch, conflict_retry, failed_before_start, locking, observed, observed_transaction, waiting_for_pool,
 };
+pub(crate) use ids::Ids;

@@ -2,7 +2,7 @@
 
 use diesel::PgConnection;
 
-use crate::values::revoked_reason::RevokedReason;
+use crate::values::RevokedReason;
 
 /// The connection of a call, and the reason that its caller gave for what it revokes.
 pub(crate) struct Call<'conn> {

@@ -9,13 +9,7 @@ use uuid::Uuid;
 
 use crate::db::prepared::{Places, Statement};
 use crate::schema::refresh_tokens;
-use crate::values::binding::Binding;
-use crate::values::new_token::NewRefreshToken;
-use crate::values::request::RotationRequest;
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::session::SessionQuery;
-use crate::values::successor::Successor;
-use crate::values::token_hash::TokenHash;
+use crate::values::{Binding, NewRefreshToken, RevokedReason, RotationRequest, SessionQuery, Successor, TokenHash};
 
 type AllColumns = refresh_tokens::SqlType;
 

@@ -8,7 +8,7 @@ use diesel::sql_types::Bool;
 use crate::db::retry;
 use crate::db::retry::STEP_RETRIES;
 use crate::error::{Error, Result};
-use crate::values::redemption::Durability;
+use crate::values::Durability;
 
 /// Where the work runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

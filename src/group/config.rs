@@ -14,6 +14,7 @@ use std::time::Duration;
 /// # let _ = config;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct GroupConfig {
     pub(super) connections: usize,
     pub(super) max_batch: usize,
@@ -38,7 +39,6 @@ impl GroupConfig {
     /// # use refresh_tokens::GroupConfig;
     /// assert_eq!(GroupConfig::default().connections(2), GroupConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self
@@ -54,7 +54,6 @@ impl GroupConfig {
     /// # use refresh_tokens::GroupConfig;
     /// assert_eq!(GroupConfig::default().max_batch(64), GroupConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn max_batch(mut self, requests: usize) -> Self {
         self.max_batch = requests.max(1);
         self
@@ -71,7 +70,6 @@ impl GroupConfig {
     /// # use refresh_tokens::GroupConfig;
     /// assert_eq!(GroupConfig::default().max_queue(1_024), GroupConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn max_queue(mut self, callers: usize) -> Self {
         self.max_queue = callers;
         self
@@ -90,7 +88,6 @@ impl GroupConfig {
     /// # use std::time::Duration;
     /// assert_eq!(GroupConfig::default().queue_timeout(Duration::from_secs(5)), GroupConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn queue_timeout(mut self, wait: Duration) -> Self {
         self.queue_timeout = wait;
         self

@@ -13,8 +13,7 @@ use diesel::r2d2::R2D2Connection;
 use crate::error::{Error, Result};
 use crate::group::config::GroupConfig;
 use crate::store::Connection;
-use crate::values::request::RotationRequest;
-use crate::values::rotation::Rotation;
+use crate::values::{Rotation, RotationRequest};
 
 /// What a caller who waits is told, once.
 pub(super) enum Turn {

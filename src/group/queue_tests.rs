@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::error::input::MAX_EXPIRY;
-use crate::values::successor::Successor;
-use crate::values::token_hash::TokenHash;
+use crate::error::MAX_EXPIRY;
+use crate::values::{Successor, TokenHash};
 
 #[derive(Debug, Clone, Copy)]
 enum Op {

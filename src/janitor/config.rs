@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::retention::budget::CleanupBudget;
-use crate::values::cleanup::CleanupReport;
+use crate::retention::CleanupBudget;
+use crate::values::CleanupReport;
 
 type OnRun = dyn Fn(&Result<CleanupReport>) + Send + Sync;
 
@@ -29,6 +29,7 @@ type OnRun = dyn Fn(&Result<CleanupReport>) + Send + Sync;
 /// # let _ = config;
 /// ```
 #[derive(Clone)]
+#[must_use = "its methods return the changed value"]
 pub struct JanitorConfig {
     pub(super) interval: Duration,
     pub(super) jitter: Duration,
@@ -62,7 +63,6 @@ impl JanitorConfig {
     /// let config = JanitorConfig::default().interval(Duration::from_secs(3_600));
     /// # let _ = config;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn interval(mut self, wait: Duration) -> Self {
         self.interval = wait;
         self
@@ -81,7 +81,6 @@ impl JanitorConfig {
     /// let at_once = JanitorConfig::default().jitter(Duration::ZERO);
     /// # let _ = at_once;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn jitter(mut self, most: Duration) -> Self {
         self.jitter = most;
         self
@@ -98,7 +97,6 @@ impl JanitorConfig {
     /// let config = JanitorConfig::default().budget(CleanupBudget::default().max_rows(1_000_000));
     /// # let _ = config;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn budget(mut self, budget: CleanupBudget) -> Self {
         self.budget = budget;
         self
@@ -115,7 +113,6 @@ impl JanitorConfig {
     /// let config = JanitorConfig::default().months_ahead(6);
     /// # let _ = config;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn months_ahead(mut self, months: u32) -> Self {
         self.months_ahead = months;
         self
@@ -132,7 +129,6 @@ impl JanitorConfig {
     /// let config = JanitorConfig::default().on_run(|outcome| println!("{outcome:?}"));
     /// # let _ = config;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn on_run(mut self, told: impl Fn(&Result<CleanupReport>) + Send + Sync + 'static) -> Self {
         self.on_run = Arc::new(told);
         self

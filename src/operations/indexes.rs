@@ -3,10 +3,11 @@
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::sql_types::{Nullable, Text};
 
-use crate::db::transaction::{Scope, atomically};
+use crate::db::{Scope, atomically};
 use crate::error::{Error, Result, Wait};
+use crate::operations::verify::holds;
 
 /// Builds those indexes of `refresh_tokens` that this version needs and that are not there, without blocking anybody
 /// who writes; returns their names.
@@ -46,27 +47,12 @@ pub fn build_indexes(conn: &mut PgConnection) -> Result<Vec<String>> {
         return Err(Error::InsideTransaction);
     }
     // Not waited for: whoever waits in a statement has a snapshot, which the build would wait for in turn.
-    if !asked(
-        conn,
-        "SELECT pg_try_advisory_lock(hashtextextended('refresh_tokens_indexes.' || current_schema(), 0)) AS yes",
-    )? {
+    if !holds(conn, "pg_try_advisory_lock(hashtextextended('refresh_tokens_indexes.' || current_schema(), 0))")? {
         return Err(Error::Busy(Wait::Lock));
     }
     let built = build(conn);
-    asked(
-        conn,
-        "SELECT pg_advisory_unlock(hashtextextended('refresh_tokens_indexes.' || current_schema(), 0)) AS yes",
-    )?;
+    holds(conn, "pg_advisory_unlock(hashtextextended('refresh_tokens_indexes.' || current_schema(), 0))")?;
     built
-}
-
-fn asked(conn: &mut PgConnection, question: &'static str) -> QueryResult<bool> {
-    #[derive(QueryableByName)]
-    struct Answer {
-        #[diesel(sql_type = Bool)]
-        yes: bool,
-    }
-    sql_query(question).get_result(conn).map(|Answer { yes }| yes)
 }
 
 #[derive(QueryableByName)]
@@ -80,7 +66,7 @@ struct Missing {
 }
 
 fn build(conn: &mut PgConnection) -> Result<Vec<String>> {
-    if !asked(conn, "SELECT to_regclass('refresh_tokens') IS NOT NULL AS yes")? {
+    if !holds(conn, "to_regclass('refresh_tokens') IS NOT NULL")? {
         return Err(Error::SchemaMissing);
     }
     let missing: Vec<Missing> =

@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-use crate::db::transaction::{atomically, step};
+use crate::db::{atomically, step};
 use crate::error::{Error, Result};
 use crate::operations::verify::{Needed, find_problems, holds};
 

@@ -9,12 +9,10 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::clock::{clock_timestamp, greatest};
-use crate::db::transaction::read_committed_step;
+use crate::db::{clock_timestamp, greatest, read_committed_step};
 use crate::error::{Error, Result};
 use crate::telemetry::locking;
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
+use crate::values::{RefreshToken, Successor};
 
 diesel::table! {
     refresh_token_gates (gate) {

@@ -4,17 +4,12 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::fragments::live;
-use crate::db::prepared::Prepared;
-use crate::db::statements::Create;
-use crate::db::transaction::{atomically, read_committed};
+use crate::db::{Create, Prepared, atomically, live, read_committed};
 use crate::error::{Error, Result};
 use crate::protocol::gate;
 use crate::protocol::revoke::end_session_passes;
 use crate::schema::refresh_tokens;
-use crate::values::new_token::{Beyond, NewRefreshToken, SessionLimit};
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token::RefreshToken;
+use crate::values::{Beyond, NewRefreshToken, RefreshToken, RevokedReason, SessionLimit};
 
 pub(crate) fn issue(conn: &mut PgConnection, new: &NewRefreshToken) -> Result<RefreshToken> {
     new.check()?;

@@ -5,18 +5,12 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use crate::db::clock::now;
-use crate::db::transaction::{Stop, unless_stopped};
+use crate::db::{Stop, now, unless_stopped};
 use crate::error::{Error, Result};
 use crate::protocol::gate::{self, OrgSwitch};
 use crate::protocol::rotate::{lock_presented, write_successor};
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::binding::Binding;
-use crate::values::rotation::Refusal;
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed};
+use crate::values::{Binding, RefreshToken, Refusal, Successor, TokenHash};
 
 /// A locked token, and the clock by which it was judged to be valid.
 pub(crate) type Judged = (RefreshToken, DateTime<Utc>);

@@ -4,17 +4,10 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::clock::{clock_timestamp, now};
-use crate::db::fragments::live;
-use crate::db::prepared::Prepared;
-use crate::db::statements::ListSessions;
-use crate::error::Result;
-use crate::error::input::not_nil;
+use crate::db::{ListSessions, Prepared, clock_timestamp, live, now};
+use crate::error::{Result, not_nil};
 use crate::schema::refresh_tokens;
-use crate::values::binding::Binding;
-use crate::values::session::{SessionPage, SessionQuery};
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{Binding, RefreshToken, SessionPage, SessionQuery, TokenHash};
 
 /// A token, whatever its state.
 pub(crate) fn find(conn: &mut PgConnection, hash: &TokenHash) -> QueryResult<Option<RefreshToken>> {
@@ -51,24 +44,18 @@ pub(crate) fn find_valid(conn: &mut PgConnection, hash: &TokenHash, binding: Bin
 
 /// A token that was rotated.
 pub(crate) fn find_rotated(conn: &mut PgConnection, hash: &TokenHash) -> QueryResult<Option<RefreshToken>> {
-    refresh_tokens::table
-        .filter(refresh_tokens::token_hash.eq(hash))
-        .filter(refresh_tokens::rotated_to.is_not_null())
-        .select(RefreshToken::as_select())
-        .first(conn)
-        .optional()
+    Ok(find(conn, hash)?.filter(|token| token.rotated_to.is_some()))
 }
 
 /// The valid tokens of a user, newest first.
 pub(crate) fn live_tokens_of_user(conn: &mut PgConnection, user_id: Uuid) -> Result<Vec<RefreshToken>> {
     not_nil("user_id", user_id)?;
-    let tokens = refresh_tokens::table
+    Ok(refresh_tokens::table
         .filter(refresh_tokens::user_id.eq(user_id))
         .filter(live())
         .order((refresh_tokens::created_at.desc(), refresh_tokens::id))
         .select(RefreshToken::as_select())
-        .load(conn)?;
-    Ok(tokens)
+        .load(conn)?)
 }
 
 /// A page of a user's sessions.

@@ -2,22 +2,16 @@
 
 use diesel::prelude::*;
 
-use crate::db::call::Call;
-use crate::db::clock::clock_timestamp;
-use crate::db::transaction::read_committed_step;
+use crate::db::{Call, clock_timestamp, read_committed_step};
 use crate::error::Result;
-use crate::protocol::gate;
-use crate::protocol::reuse;
 use crate::protocol::revoke::{OfUser, chain_passes, end_session_passes, session_passes, user_passes};
 use crate::protocol::rotate::rotate;
+use crate::protocol::{gate, reuse};
 use crate::schema::refresh_tokens;
-use crate::values::binding::Binding;
-use crate::values::redemption::{BreachResponse, Durability, OnReuse, Redemption, ReuseKind};
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{
+    Binding, BreachResponse, Durability, OnReuse, Redemption, RefreshToken, Refusal, ReuseKind, RevokedReason,
+    Rotation, Successor, TokenHash,
+};
 
 /// Rotates, and where the token was rotated before asks `repeat` whether this is a lost answer; if not, it responds.
 pub(crate) fn redeem(

@@ -5,15 +5,10 @@ use std::slice;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 
-use crate::db::clock::now;
-use crate::db::transaction::{Stop, unless_stopped};
+use crate::db::{Stop, now, unless_stopped};
 use crate::error::Result;
 use crate::schema::refresh_tokens;
-use crate::values::binding::Binding;
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{Binding, RefreshToken, Refusal, Rotation, Successor, TokenHash};
 
 /// A token that was rotated to this very successor gets it again; any other refusal stays.
 pub(crate) fn repeat_or_refuse(

@@ -4,10 +4,9 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::clock::clock_timestamp;
+use crate::db::clock_timestamp;
 use crate::schema::refresh_tokens;
-use crate::values::redemption::ReuseKind;
-use crate::values::token::RefreshToken;
+use crate::values::{RefreshToken, ReuseKind};
 
 /// By the newest row of the session: one look-up, however long its history.
 pub(crate) fn classify(conn: &mut PgConnection, reused: &RefreshToken) -> QueryResult<ReuseKind> {

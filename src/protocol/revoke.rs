@@ -15,19 +15,13 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use crate::db::fragments::spliced;
-use crate::db::prepared::Prepared;
-use crate::db::statements::{ChainPass, EndSession, SessionPass};
-use crate::db::transaction::{read_committed, read_committed_step};
-use crate::db::whole;
+use crate::db::{ChainPass, EndSession, Prepared, SessionPass, read_committed, read_committed_step, spliced, whole};
 use crate::error::{Error, Result, Wait};
 use crate::protocol::gate;
 use crate::protocol::gate::Cutoff;
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
-use crate::values::revocation::RevocationReport;
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token_hash::TokenHash;
+use crate::values::{RevocationReport, RevokedReason, TokenHash};
 
 /// How many passes a revocation makes before it gives up with [`Error::Busy`] and [`Wait::NewTokens`].
 ///

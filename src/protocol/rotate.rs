@@ -7,22 +7,14 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::fragments::unspent;
-use crate::db::prepared::Prepared;
-use crate::db::statements::{Rotate, RotateLocked};
-use crate::db::transaction::{Scope, Stop, unless_stopped};
-use crate::error::input::InvalidInput;
-use crate::error::{Error, Result};
+use crate::db::{Prepared, Rotate, RotateLocked, Scope, Stop, unless_stopped, unspent};
+use crate::error::{Error, InvalidInput, Result};
 use crate::protocol::gate::{self, OrgSwitch};
 use crate::protocol::lookup::{find, find_with_clock};
 use crate::protocol::repeat::repeat_or_refuse;
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
-use crate::values::binding::Binding;
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{Binding, RefreshToken, Refusal, Rotation, Successor, TokenHash};
 
 /// Where it ran says whether the outcome is durable.
 pub(crate) fn rotate(
@@ -36,7 +28,10 @@ pub(crate) fn rotate(
     let (made, scope) = rotate_in_one_statement(conn, presented, successor, binding, RowLock::Wait)?;
     let rotation = match made {
         Some(token) => Rotation::Rotated(token),
-        None => explain_or_go_stepwise(conn, presented, successor, binding)?,
+        None => match explain(conn, presented, successor, binding)? {
+            Some(refusal) => repeat_or_refuse(conn, refusal, successor, binding)?,
+            None => go_stepwise(conn, presented, successor, binding)?,
+        },
     };
     Ok((rotation, scope))
 }
@@ -91,20 +86,6 @@ fn rotate_in_one_statement(
         }
     })?;
     Ok(outcome.unwrap_or_else(|scope| (None, scope)))
-}
-
-/// The answer to a request that one statement could not make: why not, the successor that it had made before, or a
-/// successor after all.
-fn explain_or_go_stepwise(
-    conn: &mut PgConnection,
-    presented: &TokenHash,
-    successor: &Successor,
-    binding: Binding,
-) -> Result<Rotation> {
-    match explain(conn, presented, successor, binding)? {
-        None => go_stepwise(conn, presented, successor, binding),
-        Some(refusal) => repeat_or_refuse(conn, refusal, successor, binding),
-    }
 }
 
 /// Judges a token that nothing can make valid again, which needs no lock; `None` is for one that seems to be live.

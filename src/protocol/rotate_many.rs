@@ -6,19 +6,12 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::clock::clock_timestamp;
-use crate::db::fragments::unspent;
-use crate::db::prepared::Prepared;
-use crate::db::statements::RotateMany;
-use crate::db::transaction::{Scope, atomically};
+use crate::db::{Prepared, RotateMany, Scope, atomically, clock_timestamp, unspent};
 use crate::error::{Error, Result};
 use crate::protocol::rotate::{refusal_if_dead, rotate};
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
-use crate::values::request::RotationRequest;
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{RefreshToken, Refusal, Rotation, RotationRequest, TokenHash};
 
 /// Each request's outcome, in the order of the requests.
 pub(crate) fn rotate_many(conn: &mut PgConnection, requests: &[RotationRequest]) -> Result<Vec<Result<Rotation>>> {

@@ -7,14 +7,8 @@ use crate::protocol::rotate_many::rotate_many;
 use crate::repository::RefreshTokenRepository;
 use crate::repository::transaction;
 use crate::repository::transaction::TokenTransaction;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::{observed, observed_transaction};
-use crate::values::binding::Binding;
-use crate::values::redemption::{OnReuse, Redemption};
-use crate::values::request::RotationRequest;
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::successor::Successor;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed, observed_transaction};
+use crate::values::{Binding, OnReuse, Redemption, Refusal, Rotation, RotationRequest, Successor, TokenHash};
 
 impl RefreshTokenRepository<'_> {
     /// Spends a presented token and issues its successor, or says why not.

@@ -5,10 +5,8 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::protocol::lookup;
 use crate::repository::RefreshTokenRepository;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::session::{SessionPage, SessionQuery};
-use crate::values::token::RefreshToken;
+use crate::telemetry::{Ids, observed};
+use crate::values::{RefreshToken, SessionPage, SessionQuery};
 
 impl RefreshTokenRepository<'_> {
     /// Lists the tokens of a user that are valid now, newest first: one for each live session.

@@ -7,10 +7,7 @@ use diesel::sql_types::{Nullable, Timestamptz};
 
 use crate::error::Result;
 use crate::repository::RefreshTokenRepository;
-use crate::values::binding::Binding;
-use crate::values::session::{SessionPage, SessionQuery};
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{Binding, RefreshToken, SessionPage, SessionQuery, TokenHash};
 
 /// The look-ups that a replica can answer, and no others: each as of a moment in the past, which the answer names.
 ///

@@ -6,13 +6,10 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 use crate::repository::RefreshTokenRepository;
-use crate::retention::budget::CleanupBudget;
-use crate::retention::policy::RetentionPolicy;
 use crate::retention::sweep::{Callback, Mode};
-use crate::retention::{archive, backlog, sweep};
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::cleanup::{ArchivePartition, CleanupReport, RetentionBacklog};
+use crate::retention::{CleanupBudget, RetentionPolicy, archive, backlog, sweep};
+use crate::telemetry::{Ids, observed};
+use crate::values::{ArchivePartition, CleanupReport, RetentionBacklog};
 
 impl RefreshTokenRepository<'_> {
     /// Deletes the tokens that expired more than so many days ago; how many.

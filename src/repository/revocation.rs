@@ -2,15 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::error::Result;
-use crate::error::input::not_nil;
+use crate::error::{Result, not_nil};
 use crate::protocol::revoke::{OfUser, revoke_chain, revoke_user, tenant, token};
 use crate::repository::RefreshTokenRepository;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::revocation::{RevocationReport, TokenRevocation};
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed};
+use crate::values::{RevocationReport, RevokedReason, TokenHash, TokenRevocation};
 
 impl RefreshTokenRepository<'_> {
     /// The caller's reason, or the verb's own.

@@ -2,15 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::error::Result;
-use crate::error::input::not_nil;
+use crate::error::{Result, not_nil};
 use crate::protocol::revoke::{end_session, revoke_session, revoke_session_by_hash};
 use crate::repository::RefreshTokenRepository;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::revocation::RevocationReport;
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed};
+use crate::values::{RevocationReport, RevokedReason, TokenHash};
 
 impl RefreshTokenRepository<'_> {
     /// Revokes every token of a session: log out this device.

@@ -5,15 +5,12 @@ use std::ops::{Deref, DerefMut};
 
 use diesel::prelude::*;
 
-use crate::db::call::Call;
-use crate::db::transaction::in_default_isolation;
+use crate::db::{Call, in_default_isolation};
 use crate::error::{Error, Result};
 use crate::protocol::locked_token::{LockedToken, lock_valid};
 use crate::repository::RefreshTokenRepository;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::binding::Binding;
-use crate::values::token_hash::TokenHash;
+use crate::telemetry::{Ids, observed};
+use crate::values::{Binding, TokenHash};
 
 /// Runs `work` in a transaction, or in a savepoint if one is open.
 pub(crate) fn run<T, E>(call: Call<'_>, work: impl FnOnce(&mut TokenTransaction<'_>) -> Result<T, E>) -> Result<T, E>

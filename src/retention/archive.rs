@@ -6,13 +6,9 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
 
-use crate::db::clock::now;
-use crate::db::transaction::{atomically, step};
-use crate::db::whole;
-use crate::error::Result;
-use crate::error::input::InvalidInput;
-use crate::values::cleanup::ArchivePartition;
-use crate::values::instant::Instant;
+use crate::db::{atomically, now, step, whole};
+use crate::error::{InvalidInput, Result};
+use crate::values::{ArchivePartition, Instant};
 
 #[derive(QueryableByName)]
 struct PartitionRow {

@@ -8,8 +8,7 @@ use diesel::sql_types::{BigInt, Interval, Nullable, Text, Timestamptz};
 use crate::db::whole;
 use crate::error::Result;
 use crate::retention::policy::RetentionPolicy;
-use crate::values::cleanup::RetentionBacklog;
-use crate::values::instant::{Instant, MaybeInstant};
+use crate::values::{Instant, MaybeInstant, RetentionBacklog};
 
 #[derive(QueryableByName)]
 struct Row {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::values::cleanup::CleanupCursor;
+use crate::values::CleanupCursor;
 
 /// How much one run of clean-up may do, and how gently.
 ///

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use diesel::pg::data_types::PgInterval;
 
-use crate::error::input::{InvalidInput, days_in_range, lifetime_in_range, retention_in_range};
+use crate::error::{InvalidInput, days_in_range, lifetime_in_range, retention_in_range};
 
 /// How long tokens are kept after they are of no more use, and whether they are archived then.
 ///

@@ -10,16 +10,12 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Interval, Nullable, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use crate::db::fragments::spliced;
-use crate::db::transaction::{Scope, step};
-use crate::db::whole;
+use crate::db::{Scope, spliced, step, whole};
 use crate::error::Result;
 use crate::retention::budget::CleanupBudget;
 use crate::retention::policy::Disposal;
 use crate::retention::policy::RetentionPolicy;
-use crate::values::cleanup::CleanupCursor;
-use crate::values::cleanup::CleanupEnd;
-use crate::values::cleanup::CleanupReport;
+use crate::values::{CleanupCursor, CleanupEnd, CleanupReport};
 
 const DELETE: &str = concat!(
     include_str!("../sql/retention_span.sql"),

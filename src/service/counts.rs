@@ -3,84 +3,72 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What came of a refresh, without the tokens: the key of [`RefreshCounts`].
-///
-/// # Example
-///
-/// ```
-/// use refresh_tokens::RefreshOutcome;
-///
-/// assert_eq!(RefreshOutcome::NotFound.to_string(), "not_found");
-/// assert!(RefreshOutcome::ALL.contains(&RefreshOutcome::Rotated));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RefreshOutcome {
-    /// The token was exchanged.
-    Rotated,
-    /// The answer that was lost was given again.
-    Repeated,
-    /// [`ReuseKind::SuccessorUnused`](crate::ReuseKind::SuccessorUnused).
-    ReusedSuccessorUnused,
-    /// [`ReuseKind::SuccessorUsed`](crate::ReuseKind::SuccessorUsed).
-    ReusedSuccessorUsed,
-    /// [`ReuseKind::SessionEnded`](crate::ReuseKind::SessionEnded).
-    ReusedSessionEnded,
-    /// [`Refusal::NotFound`](crate::Refusal::NotFound).
-    NotFound,
-    /// [`Refusal::BindingMismatch`](crate::Refusal::BindingMismatch).
-    BindingMismatch,
-    /// [`Refusal::Revoked`](crate::Refusal::Revoked).
-    Revoked,
-    /// [`Refusal::OrgRevoked`](crate::Refusal::OrgRevoked).
-    OrgRevoked,
-    /// [`Refusal::Expired`](crate::Refusal::Expired).
-    Expired,
-    /// The text is not that of a secret.
-    Malformed,
-    /// No pepper has the key id of the secret.
-    UnknownKey,
+/// Each outcome with its word.
+macro_rules! outcomes {
+    ($(#[$attribute:meta])* pub enum RefreshOutcome { $($(#[$doc:meta])* $outcome:ident = $word:literal,)* }) => {
+        $(#[$attribute])*
+        pub enum RefreshOutcome {
+            $($(#[$doc])* $outcome,)*
+        }
+
+        impl RefreshOutcome {
+            /// Every outcome, in the order of their declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$outcome),*];
+
+            /// The word for logs and metrics.
+            ///
+            /// # Example
+            ///
+            /// ```
+            /// assert_eq!(refresh_tokens::RefreshOutcome::UnknownKey.as_str(), "unknown_key");
+            /// ```
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$outcome => $word,)*
+                }
+            }
+        }
+    };
 }
 
-impl RefreshOutcome {
-    /// Every outcome, in the order of their declaration.
-    pub const ALL: &'static [Self] = &[
-        Self::Rotated,
-        Self::Repeated,
-        Self::ReusedSuccessorUnused,
-        Self::ReusedSuccessorUsed,
-        Self::ReusedSessionEnded,
-        Self::NotFound,
-        Self::BindingMismatch,
-        Self::Revoked,
-        Self::OrgRevoked,
-        Self::Expired,
-        Self::Malformed,
-        Self::UnknownKey,
-    ];
-
-    /// The word for logs and metrics.
+outcomes! {
+    /// What came of a refresh, without the tokens: the key of [`RefreshCounts`].
     ///
     /// # Example
     ///
     /// ```
-    /// assert_eq!(refresh_tokens::RefreshOutcome::UnknownKey.as_str(), "unknown_key");
+    /// use refresh_tokens::RefreshOutcome;
+    ///
+    /// assert_eq!(RefreshOutcome::NotFound.to_string(), "not_found");
+    /// assert!(RefreshOutcome::ALL.contains(&RefreshOutcome::Rotated));
     /// ```
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rotated => "rotated",
-            Self::Repeated => "repeated",
-            Self::ReusedSuccessorUnused => "reused_successor_unused",
-            Self::ReusedSuccessorUsed => "reused_successor_used",
-            Self::ReusedSessionEnded => "reused_session_ended",
-            Self::NotFound => "not_found",
-            Self::BindingMismatch => "binding_mismatch",
-            Self::Revoked => "revoked",
-            Self::OrgRevoked => "org_revoked",
-            Self::Expired => "expired",
-            Self::Malformed => "malformed",
-            Self::UnknownKey => "unknown_key",
-        }
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum RefreshOutcome {
+        /// The token was exchanged.
+        Rotated = "rotated",
+        /// The answer that was lost was given again.
+        Repeated = "repeated",
+        /// [`ReuseKind::SuccessorUnused`](crate::ReuseKind::SuccessorUnused).
+        ReusedSuccessorUnused = "reused_successor_unused",
+        /// [`ReuseKind::SuccessorUsed`](crate::ReuseKind::SuccessorUsed).
+        ReusedSuccessorUsed = "reused_successor_used",
+        /// [`ReuseKind::SessionEnded`](crate::ReuseKind::SessionEnded).
+        ReusedSessionEnded = "reused_session_ended",
+        /// [`Refusal::NotFound`](crate::Refusal::NotFound).
+        NotFound = "not_found",
+        /// [`Refusal::BindingMismatch`](crate::Refusal::BindingMismatch).
+        BindingMismatch = "binding_mismatch",
+        /// [`Refusal::Revoked`](crate::Refusal::Revoked).
+        Revoked = "revoked",
+        /// [`Refusal::OrgRevoked`](crate::Refusal::OrgRevoked).
+        OrgRevoked = "org_revoked",
+        /// [`Refusal::Expired`](crate::Refusal::Expired).
+        Expired = "expired",
+        /// The text is not that of a secret.
+        Malformed = "malformed",
+        /// No pepper has the key id of the secret.
+        UnknownKey = "unknown_key",
     }
 }
 

@@ -4,20 +4,16 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::call::Call;
+use crate::db::Call;
 use crate::error::{Error, Result};
 use crate::protocol::redeem::redeem;
 use crate::protocol::repeat::repeat_successor;
 use crate::service::outcome::Refresh;
 use crate::service::pepper::Peppers;
 use crate::service::policy::SessionPolicy;
-use crate::values::binding::Binding;
-use crate::values::redemption::OnReuse;
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::secret::{InvalidSecret, TokenSecret};
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{
+    Binding, InvalidSecret, OnReuse, RefreshToken, Refusal, Rotation, Successor, TokenHash, TokenSecret,
+};
 
 /// A presented secret with the successor that it shall have: may be sent more than once.
 pub(super) struct Exchange<'a> {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 /// # let _ = login;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct Login {
     pub(super) user_id: Uuid,
     pub(super) org_id: Uuid,
@@ -57,7 +58,6 @@ impl Login {
     /// assert_eq!(service.start_session(&login).unwrap_err(), Error::RevokedSinceLogin);
     /// # Ok::<(), Error>(())
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn authenticated_at(mut self, instant: DateTime<Utc>) -> Self {
         self.authenticated_at = Some(instant);
         self

@@ -3,11 +3,7 @@
 use crate::service::counts::RefreshOutcome;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use crate::telemetry::outcome::{Event, Outcome};
-use crate::values::redemption::ReuseKind;
-use crate::values::redemption::{BreachResponse, Redemption};
-use crate::values::rotation::Refusal;
-use crate::values::secret::{InvalidSecret, TokenSecret};
-use crate::values::token::RefreshToken;
+use crate::values::{BreachResponse, InvalidSecret, Redemption, RefreshToken, Refusal, ReuseKind, TokenSecret};
 
 /// A token with its secret, for the client.
 ///

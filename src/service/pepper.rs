@@ -8,8 +8,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::values::secret::{InvalidSecret, SecretBytes, TokenSecret};
-use crate::values::token_hash::TokenHash;
+use crate::values::{InvalidSecret, SecretBytes, TokenHash, TokenSecret};
 
 /// Between them no input is the other's: each is followed by parts of fixed length.
 const HASH: &[u8] = b"refresh-tokens/1/hash\0";

@@ -2,9 +2,8 @@
 
 use chrono::TimeDelta;
 
-use crate::error::input::{InvalidInput, lifetime_in_range};
-use crate::values::new_token::SessionLimit;
-use crate::values::redemption::OnReuse;
+use crate::error::{InvalidInput, lifetime_in_range};
+use crate::values::{OnReuse, SessionLimit};
 
 /// The lifetimes and limits of a [`SessionService`](crate::SessionService).
 ///
@@ -23,6 +22,7 @@ use crate::values::redemption::OnReuse;
 /// # let _ = policy;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct SessionPolicy {
     pub(super) idle_lifetime: TimeDelta,
     pub(super) absolute_lifetime: TimeDelta,
@@ -55,7 +55,6 @@ impl SessionPolicy {
     /// # use chrono::TimeDelta;
     /// assert_eq!(SessionPolicy::default().idle_lifetime(TimeDelta::days(30)), SessionPolicy::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn idle_lifetime(mut self, lifetime: TimeDelta) -> Self {
         self.idle_lifetime = lifetime;
         self
@@ -72,7 +71,6 @@ impl SessionPolicy {
     /// # use chrono::TimeDelta;
     /// assert_eq!(SessionPolicy::default().absolute_lifetime(TimeDelta::days(365)), SessionPolicy::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn absolute_lifetime(mut self, lifetime: TimeDelta) -> Self {
         self.absolute_lifetime = lifetime;
         self
@@ -94,7 +92,6 @@ impl SessionPolicy {
     /// let strict = SessionPolicy::default().grace(TimeDelta::zero());
     /// # let _ = strict;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn grace(mut self, grace: TimeDelta) -> Self {
         self.grace = grace;
         self
@@ -111,7 +108,6 @@ impl SessionPolicy {
     /// let policy = SessionPolicy::default().session_limit(SessionLimit::refuse(5));
     /// # let _ = policy;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn session_limit(mut self, limit: SessionLimit) -> Self {
         self.limit = Some(limit);
         self
@@ -127,7 +123,6 @@ impl SessionPolicy {
     /// # use refresh_tokens::{OnReuse, SessionPolicy};
     /// assert_eq!(SessionPolicy::default().on_reuse(OnReuse::RevokeSession), SessionPolicy::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn on_reuse(mut self, on_reuse: OnReuse) -> Self {
         self.on_reuse = on_reuse;
         self

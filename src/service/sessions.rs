@@ -6,13 +6,9 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::protocol::lookup::is_session_of;
 use crate::service::SessionService;
-use crate::values::binding::Binding;
-use crate::values::revocation::RevocationReport;
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::secret::TokenSecret;
-use crate::values::session::{SessionPage, SessionQuery};
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{
+    Binding, RefreshToken, RevocationReport, RevokedReason, SessionPage, SessionQuery, TokenHash, TokenSecret,
+};
 
 impl SessionService {
     /// The database's clock (UTC): read it before you check a user's credentials.

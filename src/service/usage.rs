@@ -5,15 +5,13 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
-use crate::db::fragments::spliced;
-use crate::db::whole;
+use crate::db::{spliced, whole};
 use crate::error::Result;
 use crate::schema::refresh_tokens;
 use crate::service::SessionService;
 use crate::service::pepper::hash_prefix;
-use crate::telemetry::ids::Ids;
-use crate::telemetry::observed;
-use crate::values::instant::MaybeInstant;
+use crate::telemetry::{Ids, observed};
+use crate::values::MaybeInstant;
 
 /// How many tokens a pepper has.
 ///
@@ -94,8 +92,4 @@ fn usage(conn: &mut PgConnection, key_id: u16) -> QueryResult<PepperUsage> {
 }
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
-impl crate::telemetry::outcome::Outcome for Vec<PepperUsage> {
-    fn each(&self, _: &'static str, emit: &mut dyn FnMut(&crate::telemetry::outcome::Event<'_>)) {
-        emit(&crate::telemetry::outcome::Event::unchanged("read"));
-    }
-}
+crate::telemetry::outcome::read!("read": Vec<PepperUsage>);

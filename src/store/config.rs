@@ -16,6 +16,7 @@ use crate::db::retry::CONFLICT_RETRIES;
 /// # let _ = config;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct StoreConfig {
     pub(super) max_connections: u32,
     pub(super) pool_timeout: Duration,
@@ -51,7 +52,6 @@ impl StoreConfig {
     /// # use refresh_tokens::StoreConfig;
     /// assert_eq!(StoreConfig::default().max_connections(10), StoreConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(1);
         self
@@ -68,7 +68,6 @@ impl StoreConfig {
     /// # use std::time::Duration;
     /// assert_eq!(StoreConfig::default().pool_timeout(Duration::from_secs(5)), StoreConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn pool_timeout(mut self, wait: Duration) -> Self {
         self.pool_timeout = at_least_a_millisecond(wait).min(LONGEST_WAIT);
         self
@@ -85,7 +84,6 @@ impl StoreConfig {
     /// # use std::time::Duration;
     /// assert_eq!(StoreConfig::default().lock_timeout(Duration::from_secs(2)), StoreConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn lock_timeout(mut self, wait: Duration) -> Self {
         self.lock_timeout = at_least_a_millisecond(wait);
         self
@@ -102,7 +100,6 @@ impl StoreConfig {
     /// # use std::time::Duration;
     /// assert_eq!(StoreConfig::default().statement_timeout(Duration::from_secs(10)), StoreConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn statement_timeout(mut self, wait: Duration) -> Self {
         self.statement_timeout = at_least_a_millisecond(wait);
         self
@@ -125,7 +122,6 @@ impl StoreConfig {
     /// # use std::time::Duration;
     /// assert_eq!(StoreConfig::default().network_timeout(Duration::from_secs(10)), StoreConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn network_timeout(mut self, wait: Duration) -> Self {
         self.network_timeout = wait.max(Duration::from_secs(1));
         self
@@ -144,7 +140,6 @@ impl StoreConfig {
     /// # use refresh_tokens::StoreConfig;
     /// assert_eq!(StoreConfig::default().conflict_retries(3), StoreConfig::default());
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn conflict_retries(mut self, retries: u32) -> Self {
         self.conflict_retries = retries;
         self
@@ -172,7 +167,6 @@ impl StoreConfig {
     /// let Err(Error::MissingTimeouts(missing)) = RefreshTokenStore::connect(database_url, &config) else { panic!() };
     /// assert_eq!(missing[0], "ALTER ROLE postgres SET lock_timeout = '2000ms'");
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn transaction_pooler(mut self, is_pooled: bool) -> Self {
         self.transaction_pooler = is_pooled;
         self

@@ -7,20 +7,12 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::repository::RefreshTokenRepository;
-use crate::retention::budget::CleanupBudget;
-use crate::retention::policy::RetentionPolicy;
+use crate::retention::{CleanupBudget, RetentionPolicy};
 use crate::store::RefreshTokenStore;
-use crate::values::binding::Binding;
-use crate::values::cleanup::{ArchivePartition, CleanupReport, RetentionBacklog};
-use crate::values::new_token::NewRefreshToken;
-use crate::values::redemption::{OnReuse, Redemption};
-use crate::values::request::RotationRequest;
-use crate::values::revocation::{RevocationReport, TokenRevocation};
-use crate::values::rotation::Rotation;
-use crate::values::session::{SessionPage, SessionQuery};
-use crate::values::successor::Successor;
-use crate::values::token::RefreshToken;
-use crate::values::token_hash::TokenHash;
+use crate::values::{
+    ArchivePartition, Binding, CleanupReport, NewRefreshToken, OnReuse, Redemption, RefreshToken, RetentionBacklog,
+    RevocationReport, Rotation, RotationRequest, SessionPage, SessionQuery, Successor, TokenHash, TokenRevocation,
+};
 
 /// Gives the store each verb of the repository, on a pooled connection.
 macro_rules! pooled_methods {

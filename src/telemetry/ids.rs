@@ -2,8 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::values::binding::Binding;
-use crate::values::token::RefreshToken;
+use crate::values::{Binding, RefreshToken};
 
 /// What a call or an outcome is about.
 #[derive(Debug, Clone, Copy, Default)]

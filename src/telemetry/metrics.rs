@@ -5,8 +5,7 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 
 use crate::telemetry::outcome::{Event, Figures};
-use crate::values::cleanup::{CleanupReport, RetentionBacklog};
-use crate::values::revocation::RevocationReport;
+use crate::values::{CleanupReport, RetentionBacklog, RevocationReport};
 
 pub(crate) const CALLS: &str = "refresh_tokens_calls_total";
 pub(crate) const CALL_SECONDS: &str = "refresh_tokens_call_seconds";

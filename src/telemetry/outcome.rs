@@ -6,13 +6,10 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result, Wait};
 use crate::telemetry::ids::Ids;
-use crate::values::cleanup::{ArchivePartition, CleanupEnd, CleanupReport, RetentionBacklog};
-use crate::values::redemption::ReuseKind;
-use crate::values::redemption::{BreachResponse, Redemption};
-use crate::values::revocation::{RevocationReport, TokenRevocation};
-use crate::values::rotation::{Refusal, Rotation};
-use crate::values::session::SessionPage;
-use crate::values::token::RefreshToken;
+use crate::values::{
+    ArchivePartition, BreachResponse, CleanupEnd, CleanupReport, Redemption, RefreshToken, Refusal, RetentionBacklog,
+    ReuseKind, RevocationReport, Rotation, SessionPage, TokenRevocation,
+};
 
 /// How much an outcome matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,17 +285,21 @@ impl Outcome for Vec<String> {
 }
 
 /// What only reads.
+/// Look-ups, whose values are told as one word.
 macro_rules! read {
     ($outcome:literal: $($type:ty),*) => {
         $(
-            impl Outcome for $type {
-                fn each(&self, _: &'static str, emit: &mut dyn FnMut(&Event<'_>)) {
-                    emit(&Event::unchanged($outcome));
+            impl $crate::telemetry::outcome::Outcome for $type {
+                fn each(&self, _: &'static str, emit: &mut dyn FnMut(&$crate::telemetry::outcome::Event<'_>)) {
+                    emit(&$crate::telemetry::outcome::Event::unchanged($outcome));
                 }
             }
         )*
     };
 }
+
+#[cfg(feature = "secrets")]
+pub(crate) use read;
 
 read!("listed": Vec<RefreshToken>, SessionPage);
 read!("read": DateTime<Utc>);
@@ -307,7 +308,7 @@ read!("read": DateTime<Utc>);
 mod tests {
     use std::time::Duration;
 
-    use crate::error::input::InvalidInput;
+    use crate::error::InvalidInput;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::error::input::{InvalidInput, not_nil};
+use crate::error::{InvalidInput, not_nil};
 use crate::values::token::RefreshToken;
 
 /// Whom a presented token must belong to.
@@ -23,6 +23,7 @@ use crate::values::token::RefreshToken;
 /// # let _ = (whoever_holds_it, this_user, this_user_in_this_org);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use = "its methods return the changed value"]
 pub struct Binding {
     pub(crate) user_id: Option<Uuid>,
     pub(crate) org_id: Option<Uuid>,
@@ -58,7 +59,6 @@ impl Binding {
     /// let binding = refresh_tokens::Binding::ANY.org(uuid::Uuid::new_v4());
     /// assert_ne!(binding, refresh_tokens::Binding::ANY);
     /// ```
-    #[must_use = "it returns the changed value"]
     pub const fn org(mut self, org_id: Uuid) -> Self {
         self.org_id = Some(org_id);
         self

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::error::input::{InvalidInput, MAX_EXPIRY, not_nil, not_too_far};
+use crate::error::{InvalidInput, MAX_EXPIRY, not_nil, not_too_far};
 use crate::values::token_hash::TokenHash;
 
 /// The first token of a session, issued at login.
@@ -82,6 +82,7 @@ impl NewRefreshToken {
 /// assert_ne!(everlasting, a_year);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct SessionOptions {
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) authenticated_at: Option<DateTime<Utc>>,
@@ -110,7 +111,6 @@ impl SessionOptions {
     /// assert!(token.expires_at <= in_an_hour);
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn expires_at(mut self, instant: DateTime<Utc>) -> Self {
         self.expires_at = Some(instant);
         self
@@ -143,7 +143,6 @@ impl SessionOptions {
     /// assert_eq!(tokens.create(&login), Err(Error::RevokedSinceLogin));
     /// # Ok::<(), Error>(())
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn authenticated_at(mut self, instant: DateTime<Utc>) -> Self {
         self.authenticated_at = Some(instant.clamp(DateTime::UNIX_EPOCH, MAX_EXPIRY));
         self
@@ -173,7 +172,6 @@ impl SessionOptions {
     /// assert_eq!(tokens.get_active_tokens_for_user(user_id)?.len(), 1);
     /// # Ok::<(), Error>(())
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn limit(mut self, limit: SessionLimit) -> Self {
         self.limit = Some(limit);
         self

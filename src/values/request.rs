@@ -19,6 +19,7 @@ use crate::values::token_hash::TokenHash;
 /// # let _ = request;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct RotationRequest {
     pub(crate) presented: TokenHash,
     pub(crate) successor: Successor,
@@ -51,7 +52,6 @@ impl RotationRequest {
     /// let bound = RotationRequest::new(fresh_hash(), successor()).binding(Binding::user(user_id));
     /// # let _ = bound;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn binding(mut self, binding: Binding) -> Self {
         self.binding = binding;
         self

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::data_types::PgTimestamp;
 use uuid::Uuid;
 
-use crate::error::input::{InvalidInput, MAX_EXPIRY};
+use crate::error::{InvalidInput, MAX_EXPIRY};
 use crate::values::instant::as_read;
 use crate::values::revoked_reason::RevokedReason;
 use crate::values::token::{RefreshToken, TokenState};
@@ -117,6 +117,7 @@ impl Session {
 /// assert_ne!(audit, SessionQuery::of_user(user_id));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct SessionQuery {
     pub(crate) user_id: Uuid,
     pub(crate) started_before: Option<PgTimestamp>,
@@ -156,7 +157,6 @@ impl SessionQuery {
     /// assert_eq!(reason, Some(RevokedReason::Administrator));
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn include_ended(mut self) -> Self {
         self.include_ended = true;
         self
@@ -173,7 +173,6 @@ impl SessionQuery {
     /// # let user_id = uuid::Uuid::from_u128(7);
     /// assert_eq!(SessionQuery::of_user(user_id).limit(50), SessionQuery::of_user(user_id));
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn limit(mut self, sessions: u16) -> Self {
         self.rows = i64::from(sessions.clamp(1, 1_000)) + 1;
         self
@@ -196,7 +195,6 @@ impl SessionQuery {
     /// assert!(second.next.is_none());
     /// # Ok::<(), refresh_tokens::Error>(())
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn after(mut self, cursor: SessionCursor) -> Self {
         self.started_before = Some(as_read(cursor.started_at));
         self.id_before = Some(cursor.session_id);

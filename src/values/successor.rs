@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use crate::error::input::{InvalidInput, lifetime_in_range, not_nil, not_too_far};
+use crate::error::{InvalidInput, lifetime_in_range, not_nil, not_too_far};
 use crate::values::token_hash::TokenHash;
 
 /// The token that takes the place of the one presented.
@@ -26,6 +26,7 @@ use crate::values::token_hash::TokenHash;
 /// # Ok::<(), refresh_tokens::InvalidInput>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its methods return the changed value"]
 pub struct Successor {
     pub(crate) id: Uuid,
     pub(crate) token_hash: TokenHash,
@@ -86,7 +87,6 @@ impl Successor {
     /// let successor = successor().active_org_id(other_org);
     /// # let _ = successor;
     /// ```
-    #[must_use = "it returns the changed value"]
     pub fn active_org_id(mut self, org_id: Uuid) -> Self {
         self.active_org_id = Some(org_id);
         self

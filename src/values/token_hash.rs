@@ -9,7 +9,7 @@ use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
 
-use crate::error::input::InvalidInput;
+use crate::error::InvalidInput;
 
 /// The hash of a refresh token's secret, as it is stored.
 ///

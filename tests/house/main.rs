@@ -2,7 +2,7 @@
 //!
 //! `cargo test --test house -- --nocapture` prints who uses whom.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod imports;
 

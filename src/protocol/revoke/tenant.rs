@@ -10,17 +10,14 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use crate::db::fragments::spliced;
-use crate::db::transaction::{Scope, read_committed_step};
-use crate::db::whole;
+use crate::db::{Scope, read_committed_step, spliced, whole};
 use crate::error::{Error, Result, Wait};
 use crate::protocol::gate;
 use crate::protocol::gate::Cutoff;
 use crate::protocol::revoke::MAX_PASSES;
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
-use crate::values::revocation::RevocationReport;
-use crate::values::revoked_reason::RevokedReason;
+use crate::values::{RevocationReport, RevokedReason};
 
 /// Rows that one statement looks at: milliseconds while they are in memory.
 const WINDOW: i64 = 1_000;

@@ -3,15 +3,12 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use crate::db::clock::clock_timestamp;
-use crate::db::transaction::{Scope, atomically, require_read_committed};
+use crate::db::{Scope, atomically, clock_timestamp, require_read_committed};
 use crate::error::Result;
 use crate::protocol::revoke::Which;
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
-use crate::values::revocation::TokenRevocation;
-use crate::values::revoked_reason::RevokedReason;
-use crate::values::token_hash::TokenHash;
+use crate::values::{RevokedReason, TokenHash, TokenRevocation};
 
 pub(crate) fn by_id(conn: &mut PgConnection, token_id: Uuid, reason: RevokedReason) -> Result<TokenRevocation> {
     revoke(conn, || Box::new(refresh_tokens::id.eq(token_id)), reason)
