@@ -317,3 +317,7 @@ impl fmt::Debug for GroupRotator {
         f.debug_struct("GroupRotator").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "group/wait_tests.rs"]
+mod tests;

@@ -164,8 +164,13 @@ mod tests {
         for (text, expected) in [
             ("server closed the connection unexpectedly\n\tThis probably", Some(Error::ConnectionLost)),
             ("could not receive data from server: Connection timed out\n", Some(Error::ConnectionLost)),
+            ("could not send data to server: Broken pipe\n", Some(Error::ConnectionLost)),
+            ("no connection to the server\n", Some(Error::ConnectionLost)),
+            ("terminating connection due to administrator command", Some(Error::ConnectionLost)),
+            ("terminating connection due to idle-session timeout", Some(Error::ConnectionLost)),
             ("could not serialize access due to concurrent update", Some(Error::Conflict)),
             ("deadlock detected", Some(Error::Conflict)),
+            ("tuple concurrently updated", Some(Error::Conflict)),
             ("canceling statement due to lock timeout", Some(Error::Busy(Wait::Lock))),
             ("relation \"refresh_tokens\" already exists", None),
         ] {
@@ -180,9 +185,14 @@ mod tests {
             ("could not obtain lock on row in relation \"refresh_tokens\"", Error::Busy(Wait::Lock)),
             ("canceling statement due to statement timeout", Error::Busy(Wait::Statement)),
             ("deadlock detected", Error::Conflict),
+            ("tuple concurrently updated", Error::Conflict),
+            ("no partition of relation \"refresh_tokens_archive\" found for row", Error::ArchiveNotPrepared),
             ("prepared statement \"__diesel_stmt_1\" already exists", Error::TransactionPooler),
             ("prepared statement \"__diesel_stmt_12\" does not exist", Error::TransactionPooler),
             ("relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
+            ("relation \"refresh_token_gates\" does not exist", Error::SchemaMissing),
+            ("relation \"refresh_token_cutoffs\" does not exist", Error::SchemaMissing),
+            ("relation \"refresh_tokens_archive\" does not exist", Error::SchemaMissing),
             ("column refresh_tokens.session_id does not exist", Error::SchemaMissing),
             ("column \"session_id\" of relation \"refresh_tokens\" does not exist", Error::SchemaMissing),
         ] {
@@ -197,7 +207,95 @@ mod tests {
         ] {
             assert_eq!(from_message(message), Error::DiskFull { message: message.to_owned() });
         }
-        let other = "integer out of range";
-        assert_eq!(from_message(other), Error::Database { message: other.to_owned() });
+        for other in [
+            "integer out of range",
+            // The host's own, whose names only begin alike.
+            "relation \"refresh_tokens_of_the_host\" does not exist",
+            "column \"session_id\" of relation \"refresh_tokens_of_the_host\" does not exist",
+            "column refresh_tokens_of_the_host.session_id does not exist",
+            "relation \"refresh_tokens\" already exists",
+            "could not extend file \"base/5/16389\": Permission denied",
+            "no partition of relation \"of_the_host\" found for row",
+        ] {
+            assert_eq!(from_message(other), Error::Database { message: other.to_owned() });
+        }
+    }
+
+    struct Said {
+        message: &'static str,
+        constraint: Option<&'static str>,
+    }
+
+    impl DatabaseErrorInformation for Said {
+        fn message(&self) -> &str {
+            self.message
+        }
+
+        fn details(&self) -> Option<&str> {
+            Some("Key (token_hash)=(…) is there.")
+        }
+
+        fn hint(&self) -> Option<&str> {
+            None
+        }
+
+        fn table_name(&self) -> Option<&str> {
+            None
+        }
+
+        fn column_name(&self) -> Option<&str> {
+            None
+        }
+
+        fn constraint_name(&self) -> Option<&str> {
+            self.constraint
+        }
+
+        fn statement_position(&self) -> Option<i32> {
+            None
+        }
+    }
+
+    fn said(kind: DatabaseErrorKind, message: &'static str, constraint: Option<&'static str>) -> DieselError {
+        DieselError::DatabaseError(kind, Box::new(Said { message, constraint }))
+    }
+
+    #[test]
+    fn a_constraint_is_told_by_its_name() {
+        let message = "duplicate key value violates unique constraint";
+        let other = Error::Database { message: message.to_owned() };
+        for (constraint, expected) in [
+            (Some("refresh_tokens_pkey"), Error::DuplicateId),
+            (Some("refresh_tokens_token_hash_key"), Error::DuplicateHash),
+            (Some("pg_type_typname_nsp_index"), Error::Conflict),
+            (Some("of_the_host"), other.clone()),
+            (None, other),
+        ] {
+            assert_eq!(Error::from(said(DatabaseErrorKind::UniqueViolation, message, constraint)), expected);
+        }
+    }
+
+    /// The server has rolled back what it has a name for; of what it says otherwise, nobody knows.
+    #[test]
+    fn of_a_commit_only_what_has_no_name_is_unknown() {
+        use DatabaseErrorKind::{
+            CheckViolation, ClosedConnection, ForeignKeyViolation, SerializationFailure, UniqueViolation, Unknown,
+        };
+        let violation = "update or delete violates a constraint";
+        let named = Error::Database { message: violation.to_owned() };
+        let unnamed = "result is ambiguous: replica unavailable";
+        for (kind, message, expected) in [
+            (ForeignKeyViolation, violation, named.clone()),
+            (CheckViolation, violation, named.clone()),
+            (UniqueViolation, violation, named),
+            (SerializationFailure, "could not serialize access", Error::Conflict),
+            (ClosedConnection, "server closed the connection unexpectedly", Error::ConnectionLost),
+            (Unknown, "deadlock detected", Error::Conflict),
+            (Unknown, unnamed, Error::CommitUnknown { message: unnamed.to_owned() }),
+        ] {
+            let error = Error::of_commit(said(kind, message, None));
+            assert_eq!(error, expected);
+            assert_eq!(error.is_outcome_unknown(), matches!(kind, ClosedConnection) || message == unnamed, "{error:?}");
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Whatever callers and leaders do, in whatever order: connections are not idle while somebody waits, and nobody is
 //! forgotten. Every step is one critical section, so a sequence of steps is a schedule of threads.
 
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Instant;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -146,6 +150,84 @@ fn with_one_connection_they_take_turns() {
     drop(first);
     for place in [alone, together, alone_later, together_later] {
         assert!(matches!(place.turn.try_recv(), Ok(Turn::Lead(..))), "its lead is dropped here");
+    }
+}
+
+/// How long a thread may take to do what it must, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The connection is taken, and so many wait for it.
+fn taken(queue: &Arc<Queue>, waiting: usize) -> (Lead, Vec<Place>) {
+    let Ok(Entry::Lead(lead, _)) = queue.enter(request()) else { panic!("the connection is free") };
+    let place = |_| match queue.enter(request()) {
+        Ok(Entry::Wait(place)) => place,
+        _ => panic!("the connection is taken"),
+    };
+    (lead, (0..waiting).map(place).collect())
+}
+
+/// The places whose callers are told that they lead, by their indices, in the order in which they are: each goes on at once.
+fn served(places: &[Place]) -> Vec<usize> {
+    let mut order = Vec::new();
+    while let Some(index) = places.iter().position(|place| matches!(place.turn.try_recv(), Ok(Turn::Lead(..)))) {
+        order.push(index);
+    }
+    order
+}
+
+/// Also those whom a leader found to be locked when it carried them.
+#[test]
+fn who_waits_for_a_lock_is_served_in_the_order_of_arrival() {
+    let queue = Queue::new(GroupConfig::default().connections(1));
+    let (lead, places) = taken(&queue, 4);
+    queue.share().into_iter().for_each(|ticket| queue.make_alone(ticket));
+    drop(lead);
+    assert_eq!(served(&places), [0, 1, 2, 3]);
+}
+
+/// A leader takes those along who came first, and leaves as many as the other connections can carry.
+#[test]
+fn a_leader_takes_its_share_of_those_who_came_first() {
+    let shared = |config: GroupConfig, waiting| {
+        let queue = Queue::new(config);
+        let _others: Vec<Lead> = (1..queue.config.connections).map(|_| taken(&queue, 0).0).collect();
+        let (_lead, places) = taken(&queue, waiting);
+        let share: Vec<u64> = queue.share().iter().map(|ticket| ticket.caller.number).collect();
+        let came_first: Vec<u64> = places.iter().map(|place| place.number).take(share.len()).collect();
+        assert_eq!(share, came_first);
+        share.len()
+    };
+    let config = GroupConfig::default;
+    assert_eq!(shared(config().connections(2), 5), 3);
+    assert_eq!(shared(config().connections(3), 7), 3);
+    assert_eq!(shared(config().connections(1), 5), 5);
+    assert_eq!(shared(config().connections(1).max_batch(3), 5), 2, "with its own");
+    assert_eq!(shared(config().connections(1).max_batch(1), 5), 0);
+}
+
+/// The second one is not left behind when the last connection is given back.
+#[test]
+fn all_who_shut_it_down_return() {
+    let queue = Queue::new(GroupConfig::default().connections(1));
+    let (lead, _) = taken(&queue, 0);
+    let (told, hears) = channel();
+    for _ in 0..2 {
+        let (shut, told) = (Arc::clone(&queue), told.clone());
+        thread::spawn(move || {
+            shut.shut();
+            told.send(()).expect("somebody listens");
+        });
+        // Who has set it holds the lock until it waits. Reset, it shows when the second one does.
+        let began = Instant::now();
+        while !std::mem::take(&mut queue.state().is_shut) {
+            assert!(began.elapsed() < LIMIT, "nobody began to shut the queue down");
+            thread::yield_now();
+        }
+    }
+    assert!(hears.try_recv().is_err(), "a caller has no answer yet");
+    drop(lead);
+    for returned in 0..2 {
+        assert!(hears.recv_timeout(LIMIT).is_ok(), "{returned} of 2 shutdowns have returned, and no other does");
     }
 }
 

@@ -236,3 +236,28 @@ impl<T> AsOf<T> {
         self.value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(asked_at: i64, complete_until: Option<i64>) -> AsOf<()> {
+        let at = |second| DateTime::from_timestamp(second, 0).expect("it is in range");
+        AsOf { value: (), asked_at: at(asked_at), complete_until: complete_until.map(at) }
+    }
+
+    /// The primary's clock may be ahead of the replica's, and no answer is from the future.
+    #[test]
+    fn no_age_is_negative() {
+        assert_eq!(answer(10, Some(13)).age(), Some(TimeDelta::zero()));
+        assert_eq!(answer(10, Some(13)).if_fresher_than(TimeDelta::zero()), Ok(()));
+        assert_eq!(answer(10, Some(7)).age(), Some(TimeDelta::seconds(3)));
+    }
+
+    /// Where the replica knows of no moment, no age will do.
+    #[test]
+    fn what_may_be_of_any_age_is_younger_than_nothing() {
+        assert_eq!(answer(10, None).age(), None);
+        assert_eq!(answer(10, None).if_fresher_than(TimeDelta::MAX), Err(answer(10, None)));
+    }
+}

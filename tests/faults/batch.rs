@@ -26,14 +26,17 @@ pub(crate) fn together<T: Sync>(
     let told: Vec<Result<String>> = thread::scope(|scope| {
         let caller = |request| metrics::with_local_recorder(&recorder, || call(request));
         let callers: Vec<_> = requests.iter().map(|request| scope.spawn(move || caller(request))).collect();
-        race::wait_for(|| host.group.waiting() == 2 || callers.iter().any(thread::ScopedJoinHandle::is_finished));
+        let is_ready = || host.group.waiting() == 2 || callers.iter().any(thread::ScopedJoinHandle::is_finished);
+        race::wait_until_that("one leads, and two wait behind it", is_ready);
         drop(held);
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
     match batches(&recorder).as_slice() {
         [3] => assert!(told.iter().all(Result::is_ok) || told.iter().all(|said| *said == told[0]), "{told:?}"),
-        // Those whose token a rival holds go on alone.
-        [3, alone @ ..] if alone.iter().all(|size| *size == 1) => {}
+        // Those whose token a rival holds go on alone, each once, and it is well with the batch that they leave.
+        [3, alone @ ..] if alone.len() <= 3 && alone.iter().all(|size| *size == 1) => {
+            assert!(told.iter().filter(|said| said.is_err()).count() <= alone.len(), "{} alone: {told:?}", alone.len());
+        }
         [] => assert!(told.iter().all(Result::is_err), "nothing was carried: {told:?}"),
         batches => panic!("batches of {batches:?}: {told:?}"),
     }

@@ -163,7 +163,7 @@ fn of_pools(met: &mut Met) {
                 Ok(())
             })
         });
-        is_held.recv().unwrap();
+        race::hear(&is_held, "the connection is taken");
         assert!(matches!(small.now(), Err(Error::PoolExhausted { .. })));
         assert!(matches!(small.with(|_| Ok(())), Err(Error::PoolExhausted { .. })));
         assert!(matches!(small.transaction(|_| Ok(())), Err(Error::PoolExhausted { .. })));

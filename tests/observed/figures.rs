@@ -6,7 +6,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use refresh_tokens::{
     Binding, Error, GroupConfig, GroupRotator, Janitor, JanitorConfig, OnReuse, RefreshTokenStore, RetentionPolicy,
-    StoreConfig, observe,
+    StoreConfig, TokenRevocation, observe,
 };
 use refresh_tokens_support::doc::{store, successor};
 
@@ -125,8 +125,16 @@ fn receipts_are_added_up() {
     let first = scene.create();
     scene.create_for(first.user_id);
     let stolen = scene.create();
+    let [ended, goes_on] = [scene.create(), scene.create()];
     watch.during(|| {
         let mut tokens = scene.tokens();
+        let _ = tokens.rotate(&goes_on.token_hash, &successor(), Binding::ANY).unwrap();
+        assert_eq!(
+            tokens.revoke(goes_on.id).unwrap(),
+            TokenRevocation::SessionContinues { session_id: goes_on.session_id }
+        );
+        let by_hash = tokens.revoke_by_hash(&ended.token_hash);
+        assert_eq!(by_hash, Ok(TokenRevocation::SessionEnded { session_id: ended.session_id }));
         let _ = tokens.rotate(&first.token_hash, &successor(), Binding::ANY).unwrap();
         tokens.revoke_all_for_user(first.user_id).unwrap();
         for _ in 0..2 {
@@ -135,12 +143,23 @@ fn receipts_are_added_up() {
         }
     });
     let recorded = watch.recorded();
-    for (verb, tokens, sessions) in [("revoke_all_for_user", 3, 2), ("redeem", 2, 1)] {
+    // A session that goes on has not ended.
+    let expected = [("revoke", 1, 0), ("revoke_by_hash", 1, 1), ("revoke_all_for_user", 3, 2), ("redeem", 2, 1)];
+    for (verb, tokens, sessions) in expected {
         assert_eq!(recorded.counter("refresh_tokens_revoked_tokens_total", &[("verb", verb)]), tokens, "{verb}");
         assert_eq!(recorded.counter("refresh_tokens_ended_sessions_total", &[("verb", verb)]), sessions, "{verb}");
     }
     let figures: Vec<_> = watch.events().into_iter().filter(|event| !event.field("figures").is_empty()).collect();
-    assert_eq!(figures[0].field("figures"), "3 tokens revoked, 2 of them live; 2 sessions ended");
+    let figures: Vec<&str> = figures.iter().map(|event| event.field("figures")).collect();
+    assert_eq!(
+        figures,
+        [
+            "1 token revoked, 0 of them live; 0 sessions ended",
+            "1 token revoked, 1 of them live; 1 session ended",
+            "3 tokens revoked, 2 of them live; 2 sessions ended",
+            "2 tokens revoked, 1 of them live; 1 session ended",
+        ]
+    );
 }
 
 #[test]
@@ -171,6 +190,43 @@ fn gauges_show_the_pool_and_the_backlog() {
     assert!(connections >= 1.0 && idle <= connections - 1.0, "one is in use: {pool:?}");
 }
 
+/// Each figure of the backlog under its own name.
+#[test]
+fn gauges_show_each_figure_of_the_backlog() {
+    let watch = Watch::new();
+    let mut scene = Scene::new();
+    scene.sql(
+        "ALTER TABLE refresh_tokens SET (autovacuum_enabled = off);
+         INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to, rotated_at, revoked_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), n::text, gen_random_uuid(), now() + interval '20 days',
+             CASE WHEN n <= 3000 THEN gen_random_uuid() END, CASE WHEN n <= 3000 THEN now() - interval '9 days' END,
+             CASE WHEN n > 3000 AND n <= 4000 THEN now() - interval '9 days' END
+         FROM generate_series(1, 6000) n",
+    );
+    scene.expired_rows(500);
+    scene.sql("ANALYZE refresh_tokens");
+    let days = chrono::TimeDelta::days;
+    let policy = RetentionPolicy::default().keep_rotated_for(days(7)).keep_revoked_for(days(7));
+    let backlog = watch.during(|| scene.tokens().retention_backlog(&policy)).unwrap();
+    let recorded = watch.recorded();
+    let overdue = |kind| recorded.gauge("refresh_tokens_retention_overdue_tokens", &[("kind", kind)]);
+    let figures = [
+        ("expired_counted", overdue("expired_counted"), backlog.expired_counted),
+        ("expired", overdue("expired"), backlog.expired_estimate),
+        ("rotated", overdue("rotated"), backlog.rotated_estimate),
+        ("revoked", overdue("revoked"), backlog.revoked_estimate),
+        ("rows", recorded.gauge("refresh_tokens_table_rows", &[]), backlog.table_rows),
+        ("dead rows", recorded.gauge("refresh_tokens_table_dead_rows", &[]), backlog.dead_rows),
+        ("table", recorded.gauge("refresh_tokens_table_bytes", &[]), backlog.table_bytes),
+        ("indexes", recorded.gauge("refresh_tokens_index_bytes", &[]), backlog.index_bytes),
+    ];
+    for (name, shown, figure) in figures {
+        assert_eq!(format!("{shown}"), figure.to_string(), "{name}");
+    }
+    let distinct = [backlog.rotated_estimate, backlog.revoked_estimate, backlog.table_rows, backlog.table_bytes];
+    assert_eq!(BTreeSet::from(distinct).len(), 4, "none can stand for another one: {backlog:?}");
+}
+
 #[test]
 fn what_clean_up_took_is_counted_by_kind() {
     let watch = Watch::new();
@@ -181,7 +237,12 @@ fn what_clean_up_took_is_counted_by_kind() {
     diesel::sql_query("UPDATE refresh_tokens SET rotated_at = now() - interval '9 days' WHERE rotated_to IS NOT NULL")
         .execute(&mut scene.conn)
         .unwrap();
-    let policy = RetentionPolicy::default().keep_rotated_for(chrono::TimeDelta::days(7));
+    scene.sql(
+        "INSERT INTO refresh_token_cutoffs (user_id, org_id, revoked_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '9 days' FROM generate_series(1, 3)",
+    );
+    let days = chrono::TimeDelta::days;
+    let policy = RetentionPolicy::default().keep_rotated_for(days(7)).keep_cutoffs_for(days(7));
     watch.during(|| {
         scene.tokens().preview_cleanup(&policy, &refresh_tokens::CleanupBudget::default()).unwrap();
         scene.tokens().cleanup(&policy, &refresh_tokens::CleanupBudget::default()).unwrap();
@@ -191,6 +252,7 @@ fn what_clean_up_took_is_counted_by_kind() {
         ("cleanup", "expired", 5),
         ("cleanup", "rotated", 1),
         ("cleanup", "revoked", 0),
+        ("cleanup", "cutoff", 3),
         ("preview_cleanup", "expired", 0),
     ] {
         let labels = [("verb", verb), ("kind", kind)];

@@ -215,6 +215,72 @@ fn each_alert_has_its_section_and_its_line_in_the_runbook() {
     }
 }
 
+/// What each phrase of a condition asks of a figure.
+const PHRASES: [(&str, &str, f64); 16] = [
+    ("more than 5", ">", 5.0),
+    ("more than 10 ", ">", 10.0),
+    ("over 1 % ", ">", 0.01),
+    ("over 2 % ", ">", 0.02),
+    ("over 20 % ", ">", 0.2),
+    ("over 250 ms", ">", 0.25),
+    ("over 1 s", ">", 1.0),
+    ("over a day", ">", 86_400.0),
+    ("over 100,000", ">", 100_000.0),
+    ("at least one a second", ">", 1.0),
+    ("any outcome", ">", 0.0),
+    ("a call got none", ">", 0.0),
+    ("turns callers away", ">", 0.0),
+    ("no janitor has ended", "==", 0.0),
+    ("one was there", ">=", 0.0),
+    ("thread is gone", "==", 0.0),
+];
+
+/// The comparisons that a condition of the runbook says, in its order.
+fn said(condition: &str) -> Vec<(&'static str, f64)> {
+    let found = PHRASES.iter().flat_map(|(phrase, operator, number)| {
+        condition.match_indices(phrase).map(move |(place, _)| (place, (*operator, *number)))
+    });
+    let by_place: BTreeMap<usize, _> = found.collect();
+    by_place.into_values().collect()
+}
+
+/// The comparisons with a number that a query makes, in its order.
+fn asked(query: &str) -> Vec<(&str, f64)> {
+    let words: Vec<&str> = query.split_whitespace().collect();
+    let pairs = words.windows(2).filter(|pair| [">", "<", ">=", "<=", "==", "!="].contains(&pair[0]));
+    pairs.map(|pair| (pair[0], pair[1].parse().unwrap_or_else(|_| panic!("a number: {pair:?} of {query}")))).collect()
+}
+
+/// A rule fires where the runbook says that it does: beyond these numbers, within this window.
+#[test]
+fn each_alert_has_the_condition_that_the_runbook_says() {
+    let conditions: BTreeMap<&str, &str> = RUNBOOK
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| [")?.split('|').map(str::trim);
+            Some((cells.next()?.split(']').next()?, cells.next()?))
+        })
+        .collect();
+    let alerts = alerts();
+    assert!(alerts.len() > 10);
+    for Alert { name, query, .. } in &alerts {
+        let condition = conditions[name.as_str()];
+        if condition == "there are no figures" {
+            assert!(query.starts_with("absent(") && asked(query).is_empty(), "{name}: {query}");
+            continue;
+        }
+        assert!(!said(condition).is_empty(), "{name} says when: {condition}");
+        assert_eq!(asked(query), said(condition), "{name}: {condition}: {query}");
+        if let Some((_, window)) = condition.split_once(" in ") {
+            let (number, unit) = window.split_once(' ').unwrap();
+            let window = format!("{number}{}", &unit[..1]);
+            for (before, after) in [("[", "]"), ("offset ", ")")] {
+                assert!(query.contains(&format!("{before}{window}{after}")), "{name}: {condition}: {query}");
+            }
+        }
+    }
+}
+
 /// What the runbook says of names: in backticks, and among the documented ones.
 #[test]
 fn the_runbook_names_metrics_and_outcomes_that_there_are() {

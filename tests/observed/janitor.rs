@@ -22,7 +22,7 @@ fn run(store: &RefreshTokenStore, budget: CleanupBudget) {
     let (told, hears) = channel();
     let config = config(budget).on_run(move |outcome| told.send(outcome.clone()).unwrap());
     let janitor = Janitor::start(store.clone(), RetentionPolicy::default(), config).unwrap();
-    let _ = hears.recv().unwrap();
+    let _ = race::hear(&hears, "the end of a run");
     janitor.stop();
 }
 
@@ -38,12 +38,26 @@ fn its_runs_are_counted_and_told() {
 
     let resting = Janitor::start(store.clone(), RetentionPolicy::default(), config(all.clone().batch(1).pause(NEVER)));
     let resting = resting.unwrap();
-    race::wait_for(|| resting.statistics().tokens > 0);
+    race::wait_until_that("the first batch", || resting.statistics().tokens > 0);
     watch.during(|| observe::record_janitor(&resting));
     let at_work = watch.recorded();
     assert_eq!(at_work.gauge("refresh_tokens_janitor_alive", &[]).to_bits(), 1.0_f64.to_bits());
     assert_eq!(at_work.gauge("refresh_tokens_janitor_working", &[]).to_bits(), 1.0_f64.to_bits());
     resting.stop(); // interrupted
+
+    // One that has ended its run, and has waited for a moment.
+    let (told, hears) = channel();
+    let done = config(all.clone().max_rows(0)).on_run(move |outcome| told.send(outcome.clone()).unwrap());
+    let done = Janitor::start(store.clone(), RetentionPolicy::default(), done).unwrap();
+    let _ = race::hear(&hears, "the end of a run");
+    let since = || done.statistics().since_last_run.is_some_and(|since| since > Duration::from_millis(1));
+    race::wait_until_that("a moment after a run", since);
+    let idle = Watch::new();
+    idle.during(|| observe::record_janitor(&done));
+    let idle = idle.recorded();
+    assert_eq!(idle.gauge("refresh_tokens_janitor_working", &[]).to_bits(), 0.0_f64.to_bits());
+    assert!(idle.gauge("refresh_tokens_janitor_idle_seconds", &[]) > 0.001);
+    done.stop();
 
     run(&store, all.clone());
     scene.sql("ALTER TABLE refresh_tokens RENAME TO elsewhere");
@@ -62,5 +76,5 @@ fn its_runs_are_counted_and_told() {
         .map(|seen| seen.counter("refresh_tokens_cleaned_rows_total", &[("verb", "janitor_run"), ("kind", "expired")]));
     assert_eq!(rows.iter().sum::<u64>(), 10);
     let told = watch.events().into_iter().filter(|event| event.field("verb") == "janitor_run").count();
-    assert_eq!(told, 5);
+    assert_eq!(told, 6);
 }

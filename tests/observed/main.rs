@@ -8,6 +8,7 @@ mod figures;
 mod files;
 mod janitor;
 mod locks;
+mod one_by_one;
 mod outcomes;
 mod scene;
 mod secrecy;

@@ -19,6 +19,7 @@ use refresh_tokens_support::database::{connect, with_parameters};
 use refresh_tokens_support::doc::{new_token, successor};
 use refresh_tokens_support::server::Durability;
 use refresh_tokens_support::{Database, Server};
+use uuid::Uuid;
 
 use crate::common::{open_patiently, row};
 
@@ -309,7 +310,9 @@ fn a_replica_says_up_to_which_moment_it_knows() {
         let mut replica = ReplicaReader::new(conn);
         let found = replica.get_by_hash(&token.token_hash).unwrap().into_inner().expect("it was created");
         let sessions = replica.list_sessions(&query).unwrap().into_inner().sessions.len();
-        let valid = replica.get_valid_by_hash(&token.token_hash, Binding::ANY).unwrap();
+        let of_another = replica.get_valid_by_hash(&token.token_hash, Binding::user(Uuid::new_v4())).unwrap();
+        assert_eq!(of_another.into_inner(), None, "it is bound here, too");
+        let valid = replica.get_valid_by_hash(&token.token_hash, Binding::user(token.user_id)).unwrap();
         (found.revoked_at, sessions, valid)
     };
     let (revoked_at, sessions, valid) = look_up(&mut replica);

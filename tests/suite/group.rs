@@ -14,7 +14,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use refresh_tokens::{
     Binding, BreachResponse, Error, GroupConfig, GroupRotator, InvalidInput, OnReuse, Redemption, RefreshTokenStore,
-    Result, Rotation, Successor, TokenHash, Wait,
+    Result, RevokedReason, Rotation, Successor, TokenHash, Wait,
 };
 use refresh_tokens_support::doc::{fresh_hash, in_days, store, successor};
 use refresh_tokens_support::{Database, race};
@@ -89,7 +89,7 @@ impl Group {
     /// Starts a caller and returns when it waits in the queue as the last of so many.
     fn queue_up(&self, presented: &TokenHash, length: usize) -> JoinHandle<Result<Rotation>> {
         let caller = self.start(presented);
-        race::wait_for(|| self.rotator.waiting() == length);
+        race::wait_until_that("a caller waits as the last of so many", || self.rotator.waiting() == length);
         caller
     }
 
@@ -115,7 +115,7 @@ impl Group {
                 QueryResult::Ok((waiting, work(self)))
             })
             .unwrap();
-        (waiting.join().unwrap(), done)
+        (answer(waiting), done)
     }
 }
 
@@ -123,8 +123,13 @@ fn is_rotated(outcome: &Result<Rotation>) -> bool {
     matches!(outcome, Ok(Rotation::Rotated(_)))
 }
 
+/// What a caller is told.
+fn answer(caller: JoinHandle<Result<Rotation>>) -> Result<Rotation> {
+    race::join(caller, "a caller's wait for an answer").unwrap()
+}
+
 fn join_all(callers: Vec<JoinHandle<Result<Rotation>>>) -> Vec<Result<Rotation>> {
-    callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    callers.into_iter().map(answer).collect()
 }
 
 #[test]
@@ -148,7 +153,7 @@ fn every_caller_has_its_own_outcome() {
         })
         .collect();
     for (index, (wanted, caller)) in callers.into_iter().enumerate() {
-        match (index % 3, caller.join().unwrap()) {
+        match (index % 3, answer(caller)) {
             (0, Ok(Rotation::Rotated(token))) => assert!(wanted.contains(&token.id.to_string()), "somebody else's"),
             (1, Ok(Rotation::Refused(refusal))) => assert_eq!(refusal.as_str(), "not_found"),
             (2, Ok(Rotation::Refused(refusal))) => assert_eq!(refusal.as_str(), "reused"),
@@ -231,7 +236,7 @@ fn a_full_queue_turns_callers_away_before_anything_is_sent() {
         assert!(outcome.is_err_and(|error| error.is_transient() && !error.is_outcome_unknown()));
         waiting
     });
-    assert!(is_rotated(&waiting.join().unwrap()));
+    assert!(is_rotated(&answer(waiting)));
     assert!(is_valid(&group.database, &turned_away));
 }
 
@@ -248,6 +253,19 @@ fn invariant_9_a_wait_for_a_turn_ends_busy() {
     assert!(is_valid(&group.database, &given_up), "nothing was changed");
 }
 
+/// Also where it waits for its token's lock, for which it has to be alone on a connection.
+#[test]
+fn invariant_9_a_wait_behind_another_one_for_a_lock_ends_busy() {
+    let group = Group::new(2, &GroupConfig::default().queue_timeout(Duration::from_millis(20)));
+    let [held] = group.tokens();
+    let (first, ()) = group.while_waiting_for(&held, |group| {
+        let outcome = answer(group.start(&held));
+        assert_eq!(outcome, Err(Error::Busy(Wait::Queue)));
+        assert_eq!(group.rotator.waiting(), 0);
+    });
+    assert!(is_rotated(&first));
+}
+
 /// Whoever was let in has an answer before it returns; whoever comes later is turned away.
 #[test]
 fn shutdown_waits_for_those_who_wait() {
@@ -257,22 +275,24 @@ fn shutdown_waits_for_those_who_wait() {
         let waiting = group.queue_up(&waits, 1);
         let rotator = group.rotator.clone();
         let shutdown = thread::spawn(move || rotator.shutdown());
-        race::wait_for(|| group.rotator.is_shut_down());
+        race::wait_until_that("the group turns callers away", || group.rotator.is_shut_down());
         assert!(!shutdown.is_finished(), "a caller is still waiting");
         (waiting, shutdown)
     });
-    shutdown.join().unwrap();
+    race::join(shutdown, "the shutdown").unwrap();
     assert!(is_valid(&group.database, &late));
     assert_eq!(group.rotator.rotate(&late, &successor(), Binding::ANY), Err(Error::GroupShutDown));
-    assert!(is_rotated(&first) && is_rotated(&waiting.join().unwrap()));
+    assert!(is_rotated(&first) && is_rotated(&answer(waiting)));
     group.rotator.shutdown();
 }
 
 #[test]
 fn bad_input_is_refused_before_it_queues() {
     let group = Group::new(1, &GroupConfig::default());
-    let successor = Successor::expiring_at(Uuid::nil(), fresh_hash(), in_days(30));
-    let outcome = group.rotator.rotate(&fresh_hash(), &successor, Binding::ANY);
+    let of_nobody = Successor::expiring_at(Uuid::nil(), fresh_hash(), in_days(30));
+    let outcome = group.rotator.rotate(&fresh_hash(), &of_nobody, Binding::ANY);
+    assert!(matches!(outcome, Err(Error::InvalidInput(InvalidInput::NilUuid { .. }))), "{outcome:?}");
+    let outcome = group.rotator.rotate(&fresh_hash(), &successor(), Binding::user(Uuid::nil()));
     assert!(matches!(outcome, Err(Error::InvalidInput(InvalidInput::NilUuid { .. }))), "{outcome:?}");
     assert_eq!(group.sent.begins(), 0);
 }
@@ -292,9 +312,12 @@ fn invariant_6_the_same_request_is_no_reuse() {
 fn reuse_is_answered() {
     let database = Database::migrated();
     let session = chain(&mut database.connect(), 2);
-    let group = GroupRotator::new(store(&database), &GroupConfig::default());
+    let store = store(&database).with_reason(RevokedReason::AccountCompromised);
+    let group = GroupRotator::new(store, &GroupConfig::default());
     let outcome = group.redeem(&session[0], &successor(), Binding::ANY, OnReuse::RevokeSession).unwrap();
     let Redemption::Reused { response: BreachResponse::Revoked(receipt), .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((receipt.sessions, receipt.live), (1, 1));
     assert!(!is_valid(&database, &session[1]));
+    let revoked = row(&mut database.connect(), &session[1]);
+    assert_eq!(revoked.revoked_reason, Some(RevokedReason::AccountCompromised), "the store's own reason");
 }

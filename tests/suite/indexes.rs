@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::{Error, RefreshTokenRepository, Wait, build_indexes, verify_schema};
+use refresh_tokens_support::database::lines;
 use refresh_tokens_support::doc::new_token;
 use refresh_tokens_support::{Database, race};
 
-use crate::common::{By, create, is_valid, rotate};
+use crate::common::{By, chain, create, is_valid, rotate};
 
 const INDEXES: [&str; 3] =
     ["refresh_tokens_expires_at_idx", "refresh_tokens_session_id_idx", "refresh_tokens_user_id_idx"];
@@ -29,6 +30,47 @@ fn indexes_that_are_missing_are_built_and_no_others() {
     assert_eq!(problems.iter().filter(|problem| problem.contains("call build_indexes, or CREATE INDEX")).count(), 3);
     assert_eq!(build_indexes(&mut conn).unwrap(), INDEXES);
     assert_eq!(verify_schema(&mut conn), Ok(()));
+}
+
+/// Whoever has built goes on with its connection, and others can build.
+#[test]
+fn the_lock_is_given_back_also_where_the_build_fails() {
+    let database = Database::migrated();
+    let (mut builder, mut other) = (database.connect_directly(), database.connect_directly());
+    assert_eq!(build_indexes(&mut builder), Ok(Vec::new()));
+    assert_eq!(build_indexes(&mut other), Ok(Vec::new()), "while the builder is connected");
+    drop_all(&mut builder);
+    // No index can be built of what has no order.
+    builder.batch_execute("ALTER TABLE refresh_tokens ALTER user_id TYPE json USING 'null'").unwrap();
+    let failed = build_indexes(&mut builder);
+    assert!(matches!(failed, Err(Error::Database { .. })), "{failed:?}");
+    builder.batch_execute("ALTER TABLE refresh_tokens ALTER user_id TYPE uuid USING gen_random_uuid()").unwrap();
+    assert!(build_indexes(&mut other).unwrap().contains(&INDEXES[2].to_owned()), "while the builder is connected");
+}
+
+/// The table is not in the first schema of the path, where something else has the index's name.
+#[test]
+fn what_a_build_left_behind_is_removed_where_the_table_is() {
+    let home = Database::migrated();
+    let elsewhere = format!("{}_elsewhere", home.schema());
+    home.connect_directly().batch_execute(&format!("CREATE SCHEMA {elsewhere}")).unwrap();
+    let path = format!("{elsewhere}, {}", home.schema());
+    let home = home.with(&[("search_path", &path)]);
+    let mut conn = home.connect();
+    chain(&mut conn, 2);
+    conn.batch_execute("DROP INDEX refresh_tokens_user_id_idx").unwrap();
+    let failed =
+        conn.batch_execute("CREATE UNIQUE INDEX CONCURRENTLY refresh_tokens_user_id_idx ON refresh_tokens (user_id)");
+    assert!(failed.is_err(), "two tokens have one user");
+    let other = format!("CREATE TABLE {elsewhere}.other (id int)");
+    conn.batch_execute(&other).unwrap();
+    conn.batch_execute(&format!("CREATE INDEX refresh_tokens_user_id_idx ON {elsewhere}.other (id)")).unwrap();
+    assert_eq!(build_indexes(&mut conn).unwrap(), ["refresh_tokens_user_id_idx"]);
+    let schemas = "SELECT schemaname::text AS line FROM pg_indexes WHERE indexname = 'refresh_tokens_user_id_idx'
+        AND schemaname = ANY (current_schemas(false)) ORDER BY schemaname";
+    assert_eq!(lines(&mut conn, schemas), [home.schema(), &elsewhere], "both are there");
+    assert_eq!(verify_schema(&mut conn), Ok(()));
+    conn.batch_execute(&format!("DROP SCHEMA {elsewhere} CASCADE")).unwrap();
 }
 
 /// The build waits for a transaction that was open before; a token is issued and another one rotated meanwhile.
@@ -90,7 +132,6 @@ fn one_process_builds_and_others_are_told() {
         })
         .unwrap();
     assert_eq!(building.join().unwrap().unwrap(), INDEXES);
-    // It has given the lock back.
     assert_eq!(build_indexes(&mut other), Ok(Vec::new()));
 }
 
@@ -103,5 +144,5 @@ fn where_it_cannot_be_done_an_error_says_why() {
     let empty = Database::empty();
     let mut conn = empty.connect();
     assert_eq!(build_indexes(&mut conn), Err(Error::SchemaMissing));
-    assert_eq!(build_indexes(&mut conn), Err(Error::SchemaMissing), "the lock was given back");
+    assert_eq!(build_indexes(&mut empty.connect()), Err(Error::SchemaMissing), "the lock was given back");
 }

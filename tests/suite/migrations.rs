@@ -199,6 +199,15 @@ fn verify_names_what_differs_and_how_to_mend_it() {
             "no valid index begins with column session_id, generation",
         ),
         ("DROP INDEX refresh_tokens_expires_at_idx", "refresh_tokens_expires_at_idx"),
+        (
+            "DROP INDEX refresh_tokens_user_id_idx;
+             CREATE INDEX refresh_tokens_user_id_idx ON refresh_tokens (user_id) WHERE revoked_at IS NULL",
+            "no valid index begins with column user_id",
+        ),
+        (
+            "DROP INDEX refresh_tokens_user_id_idx; CREATE INDEX by_org ON refresh_tokens (active_org_id, user_id)",
+            "no valid index begins with column user_id",
+        ),
         ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_token_hash_key", "UNIQUE (token_hash)"),
         ("ALTER TABLE refresh_tokens RENAME CONSTRAINT refresh_tokens_pkey TO pk", "RENAME CONSTRAINT"),
         ("ALTER TABLE refresh_tokens DROP CONSTRAINT refresh_tokens_revoked_reason_check", "CHECK"),
@@ -222,12 +231,13 @@ fn verify_names_what_differs_and_how_to_mend_it() {
             "foreign key back",
         ),
         ("ALTER TABLE refresh_tokens DISABLE TRIGGER refresh_tokens_adopt_successor", "trigger"),
+        ("ALTER TABLE refresh_tokens ENABLE REPLICA TRIGGER refresh_tokens_adopt_successor", "trigger"),
         ("DROP TRIGGER refresh_tokens_adopt_successor ON refresh_tokens", "trigger"),
     ] {
         let database = Database::migrated();
         let mut conn = database.connect();
         conn.batch_execute(break_it).unwrap();
-        let problems = problems(&mut conn);
+        let Err(Error::SchemaMismatch(problems)) = verify_schema(&mut conn) else { panic!("it passes: {break_it}") };
         assert_eq!(problems.len(), 1, "{break_it}: {problems:?}");
         assert!(problems[0].contains(said), "{break_it}: {problems:?}");
     }
@@ -252,7 +262,15 @@ fn more_than_is_needed_is_fine() {
     let mut conn = database.connect();
     conn.batch_execute(
         "ALTER TABLE refresh_tokens ADD device text, ADD seen timestamptz NOT NULL DEFAULT now();
-         CREATE INDEX more ON refresh_tokens (active_org_id)",
+         ALTER TABLE refresh_tokens ADD gone text NOT NULL;
+         ALTER TABLE refresh_tokens DROP gone;
+         CREATE TABLE devices (name text PRIMARY KEY);
+         ALTER TABLE refresh_tokens ADD FOREIGN KEY (device) REFERENCES devices;
+         ALTER TABLE refresh_token_gates ADD note text;
+         CREATE INDEX more ON refresh_tokens (active_org_id);
+         DROP INDEX refresh_tokens_user_id_idx;
+         CREATE INDEX wider ON refresh_tokens (user_id, created_at) INCLUDE (id);
+         ALTER TABLE refresh_tokens ENABLE ALWAYS TRIGGER refresh_tokens_adopt_successor",
     )
     .unwrap();
     assert_eq!(verify_schema(&mut conn), Ok(()));

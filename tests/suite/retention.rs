@@ -2,6 +2,7 @@
 
 mod archive;
 mod backlog;
+mod budgets;
 mod chains;
 mod cutoffs;
 mod janitor;
@@ -155,16 +156,6 @@ fn a_row_budget_is_exact_and_another_run_goes_on() {
     let report = tokens.cleanup(&policy(), &budget).unwrap();
     assert_eq!((report.expired, report.end, report.next), (45, Some(CleanupEnd::Complete), None));
     assert_eq!(count(&mut conn), 0);
-}
-
-#[test]
-fn a_time_budget_ends_a_run_between_two_batches() {
-    let mut conn = connection();
-    expired_rows(&mut conn, 50);
-    let budget = CleanupBudget::default().batch(20).max_time(Duration::ZERO);
-    let report = RefreshTokenRepository::new(&mut conn).cleanup(&policy(), &budget).unwrap();
-    assert_eq!((report.expired, report.batches, report.end), (20, 1, Some(CleanupEnd::TimeBudget)));
-    assert_eq!(count(&mut conn), 30);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use refresh_tokens::{
-    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Rotation, SessionOptions,
-    StoreConfig, TokenRevocation, Wait,
+    Binding, Error, NewRefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, RevokedReason, Rotation,
+    SessionOptions, StoreConfig, TokenRevocation, Wait,
 };
 use refresh_tokens_support::doc::{new_token, store, successor};
 use refresh_tokens_support::{Database, race, reference};
@@ -159,14 +159,14 @@ fn invariant_9_a_wait_for_a_connection_ends() {
     let holder = std::thread::spawn(move || {
         other.with(|_| {
             taken.send(()).unwrap();
-            may_give_back.recv().unwrap();
+            race::hear(&may_give_back, "the connection may be given back");
             Ok::<_, Error>(())
         })
     });
-    is_taken.recv().unwrap();
+    race::hear(&is_taken, "the connection is taken");
     assert_eq!(store.revoke(Uuid::new_v4()), Err(Error::PoolExhausted { waited }));
     give_back.send(()).unwrap();
-    holder.join().unwrap().unwrap();
+    race::join(holder, "who held the connection").unwrap().unwrap();
     assert_eq!(store.revoke(Uuid::new_v4()).map(TokenRevocation::is_revoked), Ok(false));
 }
 
@@ -229,6 +229,27 @@ fn a_pool_of_the_hosts_will_do() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     let wrong = tokens.rotate(&token.token_hash, &successor(), Binding::user(Uuid::new_v4())).unwrap();
     assert_eq!(wrong, Rotation::Refused(Refusal::BindingMismatch(token)));
+}
+
+type Way = fn(&RefreshTokenStore, Uuid) -> Result<TokenRevocation, Error>;
+
+/// By whichever way the verb is called.
+#[test]
+fn a_store_that_says_why_says_it_of_every_revocation() {
+    let database = Database::migrated();
+    let store = open(&database, &database.config()).with_reason(RevokedReason::AccountDisabled);
+    let ways: [Way; 4] = [
+        |store, id| store.revoke(id),
+        |store, id| store.with(|tokens| tokens.revoke(id)),
+        |store, id| store.transaction(|tx| tx.revoke(id)),
+        |store, id| store.transaction_with(|tx| tx.revoke(id)),
+    ];
+    for (index, way) in ways.into_iter().enumerate() {
+        let token = store.create(&new_token()).unwrap();
+        assert!(way(&store, token.id).unwrap().is_revoked());
+        let revoked = store.get_by_hash(&token.token_hash).unwrap().unwrap();
+        assert_eq!(revoked.revoked_reason, Some(RevokedReason::AccountDisabled), "way {index}");
+    }
 }
 
 #[test]

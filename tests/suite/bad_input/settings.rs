@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
+use diesel::dsl::{select, sql};
+use diesel::prelude::*;
+use diesel::sql_types::Text;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use refresh_tokens::{
     Binding, CleanupBudget, Error, GroupConfig, GroupRotator, InvalidInput, Janitor, JanitorConfig, Pepper, Peppers,
-    RefreshTokenRepository, RefreshTokenStore, RetentionPolicy, SessionLimit, SessionPolicy, SessionService,
+    RefreshTokenRepository, RefreshTokenStore, RetentionPolicy, Rotation, SessionLimit, SessionPolicy, SessionService,
+    Wait,
 };
 use refresh_tokens_support::Database;
-use refresh_tokens_support::doc::{fresh_hash, new_token, store, successor};
+use refresh_tokens_support::database::{THROUGH_PGBOUNCER, is_serializable};
+use refresh_tokens_support::doc::{new_token, store, successor};
 
 use super::{delta, has_name, holds};
+use crate::common::is_valid;
 
 fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
@@ -23,10 +29,16 @@ fn duration() -> impl Strategy<Value = Duration> {
     ]
 }
 
+/// A wait that is longer than this does not end on a busy machine either: who says that it did is wrong.
+const SOON: Duration = Duration::from_secs(10);
+
 /// Short enough for a test that waits for it.
 fn short() -> impl Strategy<Value = Duration> {
     prop_oneof![Just(Duration::ZERO), Just(Duration::from_nanos(1)), Just(Duration::from_millis(20))]
 }
+
+/// PostgreSQL writes 0 for a wait that does not end.
+const BOUNDS: &str = "current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')";
 
 #[test]
 fn a_store_of_any_settings_works_or_says_that_a_wait_was_too_short() {
@@ -41,13 +53,30 @@ fn a_store_of_any_settings_works_or_says_that_a_wait_was_too_short() {
             .lock_timeout(lock)
             .statement_timeout(statement)
             .conflict_retries(retries);
-        let created = RefreshTokenStore::connect(database.url(), &config).and_then(|it| it.create(&new_token()));
-        // Through PgBouncer, it is told which bounds are the server's to set.
-        let is_told = |error: &Error| error.is_transient() || matches!(error, Error::MissingTimeouts(_));
-        prop_assert!(created.as_ref().err().is_none_or(is_told), "{config:?}: {created:?}");
+        let bounds = RefreshTokenStore::connect(database.url(), &config).and_then(|store| {
+            let token = store.create(&new_token())?;
+            let found = store.get_by_hash(&token.token_hash)?;
+            assert_eq!(found, Some(token), "what it says that it has made is there");
+            store.transaction(|tx| Ok(select(sql::<Text>(BOUNDS)).get_result::<String>(tx.connection())?))
+        });
+        let is_explained = |error: &Error| match error {
+            Error::PoolExhausted { .. } | Error::Unreachable { .. } => pool < SOON,
+            Error::Busy(Wait::Lock) => lock < SOON,
+            Error::Busy(Wait::Statement) => statement < SOON,
+            // Through PgBouncer, it is told which bounds are the server's to set.
+            Error::MissingTimeouts(_) => std::env::var_os(THROUGH_PGBOUNCER).is_some(),
+            _ => false,
+        };
+        match &bounds {
+            Ok(bounds) => prop_assert!(!bounds.split(' ').any(|bound| bound == "0"), "unbounded: {config:?}: {bounds}"),
+            Err(error) => prop_assert!(is_explained(error), "{config:?}: {error:?}"),
+        }
         Ok(())
     });
 }
+
+/// More than there may be connections or places for.
+const CALLERS: usize = 4;
 
 #[test]
 fn a_group_of_any_settings_works_or_says_which_wait_was_too_short() {
@@ -58,8 +87,25 @@ fn a_group_of_any_settings_works_or_says_which_wait_was_too_short() {
         let config =
             GroupConfig::default().connections(connections).max_batch(batch).max_queue(queue).queue_timeout(wait);
         let group = GroupRotator::new(store.clone(), &config);
-        let rotation = group.rotate(&fresh_hash(), &successor(), Binding::ANY);
-        prop_assert!(rotation.as_ref().err().is_none_or(Error::is_transient), "{config:?}: {rotation:?}");
+        let tokens: Vec<_> = (0..CALLERS).map(|_| store.create(&new_token()).unwrap().token_hash).collect();
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let rotate = |token| group.rotate(token, &successor(), Binding::ANY);
+            let callers: Vec<_> = tokens.iter().map(|token| scope.spawn(move || rotate(token))).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+        });
+        for (token, outcome) in tokens.iter().zip(&outcomes) {
+            let is_explained = match outcome {
+                Ok(rotation) => matches!(rotation, Rotation::Rotated(_)),
+                Err(Error::QueueFull { max }) => *max == queue && queue < CALLERS,
+                Err(Error::Busy(Wait::Queue)) => wait < SOON,
+                Err(Error::Conflict) => is_serializable(),
+                Err(_) => false,
+            };
+            prop_assert!(is_explained, "{config:?}: {outcome:?}");
+            prop_assert_eq!(is_valid(&database, token), outcome.is_err(), "{:?}: {:?}", config, outcome);
+        }
+        prop_assert_eq!(group.waiting(), 0);
+        group.shutdown();
         Ok(())
     });
 }
@@ -107,7 +153,8 @@ fn a_janitor_of_any_settings_starts_and_stops() {
         let config = JanitorConfig::default().interval(interval).jitter(jitter).budget(budget).months_ahead(months);
         let janitor = Janitor::start(store.clone(), RetentionPolicy::default(), config).unwrap();
         janitor.run_now();
-        refresh_tokens_support::race::wait_for(|| janitor.statistics().runs > 0 || !janitor.is_alive());
+        let is_over = || janitor.statistics().runs > 0 || !janitor.is_alive();
+        refresh_tokens_support::race::wait_until_that("a run, or the janitor's end", is_over);
         prop_assert!(janitor.is_alive(), "interval {interval:?}, jitter {jitter:?}");
         janitor.stop();
         Ok(())

@@ -95,7 +95,7 @@ fn a_connection_that_broke_and_is_not_replaced_in_time_is_unreachable() {
         .connection_timeout(POOL)
         .connection_customizer(Box::new(LongInComing { had: AtomicBool::new(false), end: Mutex::new(end) }))
         .build_unchecked(ConnectionManager::<PgConnection>::new(wire.url(database.url())));
-    race::wait_for(|| pool.state().idle_connections == 1);
+    race::wait_until_that("the pool's first connection", || pool.state().idle_connections == 1);
     let store = RefreshTokenStore::from_pool(pool);
     wire.arm(Fault::Cut { direction: Direction::ToServer, message: 0, half: false });
     let message = "no connection could be opened in time".to_owned();

@@ -129,6 +129,7 @@ fn partitions_are_made_ahead_month_by_month() {
         assert_eq!(partitions[0].name, format!("refresh_tokens_archive_{}", first.format("%Y_%m")));
         assert_eq!(first.format("%d %H:%M:%S").to_string(), "01 00:00:00");
     }
+    assert_eq!(RefreshTokenRepository::new(&mut conn).create_archive_partitions(120).unwrap().len(), 121 - 16);
     let refused = InvalidInput::TooManyMonthsAhead { months: 121, max: 120 };
     assert_eq!(RefreshTokenRepository::new(&mut conn).create_archive_partitions(121), Err(refused.into()));
 }
@@ -191,7 +192,11 @@ fn old_months_are_dropped_whole() {
     past_months(&mut conn);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     tokens.create_archive_partitions(1).unwrap();
+    assert_eq!(tokens.archive_partitions().unwrap()[0].rows, 0, "nobody has counted them");
+    conn.batch_execute("ANALYZE refresh_tokens_archive").unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
     let partitions = tokens.archive_partitions().unwrap();
+    assert_eq!(partitions.iter().map(|partition| partition.rows).collect::<Vec<_>>(), [5, 5, 5, 0, 0]);
     let names: Vec<&str> = partitions.iter().map(|partition| partition.name.as_str()).collect();
     assert_eq!(names[..3], ["past_3", "past_2", "past_1"]);
     let now = tokens.now().unwrap();
@@ -208,6 +213,42 @@ fn old_months_are_dropped_whole() {
     let mut tokens = RefreshTokenRepository::new(&mut conn);
     assert_eq!(tokens.drop_archived_before(now).unwrap().len(), 1);
     assert_eq!(tokens.archive_partitions().unwrap().len(), 2);
+}
+
+/// A partition for whatever has none may hold anything: it is none of the months, and is not dropped with them.
+#[test]
+fn a_default_partition_is_no_month() {
+    let mut conn = connection();
+    conn.batch_execute("CREATE TABLE anything PARTITION OF refresh_tokens_archive DEFAULT").unwrap();
+    past_months(&mut conn);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    assert_eq!(tokens.archive_partitions().unwrap().len(), 3);
+    assert_eq!(tokens.create_archive_partitions(1).unwrap().len(), 2, "this month and the next are made all the same");
+    let now = tokens.now().unwrap();
+    assert_eq!(tokens.drop_archived_before(now).unwrap().len(), 3);
+    assert_eq!(tokens.archive_partitions().unwrap().len(), 2);
+    assert_eq!(lines(&mut conn, "SELECT to_regclass('anything')::text AS line"), ["anything"]);
+}
+
+/// Who drops has listed them, and waits for one who has not dropped them yet.
+#[test]
+fn a_partition_that_goes_after_it_was_listed_is_passed_over() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    past_months(&mut conn);
+    let now = race::now(&mut conn);
+    let (first, second) = conn
+        .transaction(|conn| {
+            conn.batch_execute("LOCK TABLE refresh_tokens_archive IN SHARE UPDATE EXCLUSIVE MODE")?;
+            let pid = race::pid(conn);
+            let second = race::start_blocked(&database, pid, move |conn| {
+                RefreshTokenRepository::new(conn).drop_archived_before(now)
+            });
+            QueryResult::Ok((RefreshTokenRepository::new(conn).drop_archived_before(now), second))
+        })
+        .unwrap();
+    assert_eq!(first.unwrap().len(), 3);
+    assert_eq!(second.join().unwrap(), Ok(Vec::new()));
 }
 
 /// Two that drop at once: each partition is dropped by one of them, and neither fails.

@@ -7,6 +7,7 @@ use diesel::sql_query;
 use diesel::sql_types::BigInt;
 use refresh_tokens::{CleanupBudget, RefreshTokenRepository, RetentionBacklog, RetentionPolicy};
 use refresh_tokens_support::doc::connection;
+use refresh_tokens_support::race;
 
 use super::policy;
 use super::rows::expired_rows;
@@ -44,6 +45,44 @@ fn a_backlog_is_counted_up_to_a_bound_and_estimated_beyond() {
     tokens.cleanup(&policy(), &CleanupBudget::default()).unwrap();
     let backlog = tokens.retention_backlog(&policy()).unwrap();
     assert_eq!((backlog.expired_counted, backlog.behind), (0, TimeDelta::zero()));
+}
+
+/// What has expired long enough ago goes by that, and is counted there alone.
+#[test]
+fn what_has_expired_is_in_no_other_estimate() {
+    let mut conn = connection();
+    conn.batch_execute(
+        "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to, rotated_at, revoked_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), 'h' || n, gen_random_uuid(), now() - interval '40 days',
+             CASE WHEN n % 2 = 0 THEN gen_random_uuid() END,
+             CASE WHEN n % 2 = 0 THEN now() - interval '60 days' END,
+             CASE WHEN n % 2 = 1 THEN now() - interval '60 days' END
+         FROM generate_series(1, 10000) n;
+         INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), 'live' || n, gen_random_uuid(), now() + interval '20 days'
+         FROM generate_series(1, 100) n",
+    )
+    .unwrap();
+    conn.batch_execute("ANALYZE refresh_tokens").unwrap();
+    let backlog = RefreshTokenRepository::new(&mut conn).retention_backlog(&policy()).unwrap();
+    assert!(backlog.expired_estimate > 9_000, "{backlog:?}");
+    assert!(backlog.rotated_estimate < 200 && backlog.revoked_estimate < 200, "{backlog:?}");
+}
+
+#[test]
+fn what_a_vacuum_has_before_it_is_counted() {
+    let mut conn = connection();
+    conn.batch_execute("ALTER TABLE refresh_tokens SET (autovacuum_enabled = off)").unwrap();
+    expired_rows(&mut conn, 1_000);
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    assert_eq!(tokens.cleanup(&policy(), &CleanupBudget::default().max_rows(700)).unwrap().tokens(), 700);
+    conn.batch_execute("ANALYZE refresh_tokens").unwrap();
+    let conn = std::cell::RefCell::new(conn);
+    race::wait_until_that("the server has counted the dead rows", || {
+        RefreshTokenRepository::new(&mut conn.borrow_mut()).retention_backlog(&policy()).unwrap().dead_rows == 700
+    });
+    let left = RefreshTokenRepository::new(&mut conn.borrow_mut()).retention_backlog(&policy()).unwrap();
+    assert_eq!((left.expired_counted, left.table_rows), (300, 300));
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn old_cutoffs_go_and_that_of_everybody_stays() {
     tokens.revoke_all_for_user(recent.user_id).unwrap();
     assert_eq!(tokens.cleanup(&RetentionPolicy::default(), &CleanupBudget::default()).unwrap().cutoffs, 0);
     assert_eq!(tokens.preview_cleanup(&policy(), &CleanupBudget::default()).unwrap().cutoffs, 0);
+    let interrupted = tokens.cleanup(&policy(), &CleanupBudget::default().max_rows(0)).unwrap();
+    assert_eq!(interrupted.cutoffs, 0, "they come after the tokens");
     assert_eq!(tokens.cleanup(&policy(), &CleanupBudget::default()).unwrap().cutoffs, 2_505);
     assert_eq!(cutoffs(&mut conn), 2);
 

@@ -1,12 +1,13 @@
 //! The janitor: it runs, rests, stops, and survives what it meets.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
 use refresh_tokens::{
-    CleanupBudget, CleanupEnd, Error, InvalidInput, Janitor, JanitorConfig, RefreshTokenStore, RetentionPolicy,
+    CleanupBudget, CleanupEnd, CleanupReport, Error, InvalidInput, Janitor, JanitorConfig, RefreshTokenStore, Result,
+    RetentionPolicy,
 };
 use refresh_tokens_support::{Database, race};
 
@@ -24,6 +25,12 @@ fn on_call() -> JanitorConfig {
     JanitorConfig::default().jitter(Duration::ZERO).interval(NEVER)
 }
 
+/// What a run told the host.
+#[track_caller]
+fn a_run(hears: &Receiver<Result<CleanupReport>>) -> Result<CleanupReport> {
+    race::hear(hears, "the end of a run")
+}
+
 #[test]
 fn it_cleans_up_at_its_start_and_when_it_is_called() {
     let database = Database::migrated();
@@ -32,10 +39,10 @@ fn it_cleans_up_at_its_start_and_when_it_is_called() {
     let (told, hears) = channel();
     let config = on_call().on_run(move |outcome| told.send(outcome.clone()).unwrap());
     let janitor = Janitor::start(store(&database), policy(), config).unwrap();
-    assert_eq!(hears.recv().unwrap().unwrap().tokens(), 25);
+    assert_eq!(a_run(&hears).unwrap().tokens(), 25);
     expired_rows(&mut conn, 10);
     janitor.run_now();
-    let report = hears.recv().unwrap().unwrap();
+    let report = a_run(&hears).unwrap();
     assert_eq!((report.tokens(), report.end), (10, Some(CleanupEnd::Complete)));
     let statistics = janitor.stop();
     assert_eq!((statistics.runs, statistics.failures, statistics.tokens), (2, 0, 35));
@@ -51,7 +58,7 @@ fn it_runs_again_after_its_interval() {
     let config = on_call().interval(Duration::from_millis(1)).on_run(move |outcome| drop(told.send(outcome.clone())));
     let _janitor = Janitor::start(store(&database), policy(), config).unwrap();
     for _ in 0..3 {
-        assert_eq!(hears.recv().unwrap().unwrap().end, Some(CleanupEnd::Complete));
+        assert_eq!(a_run(&hears).unwrap().end, Some(CleanupEnd::Complete));
     }
 }
 
@@ -63,14 +70,24 @@ fn it_goes_on_where_its_budget_ended_a_run() {
     expired_rows(&mut conn, 100);
     let (told, hears) = channel();
     let config = on_call()
-        .interval(Duration::ZERO)
         .budget(CleanupBudget::default().batch(10).max_rows(40))
         .on_run(move |outcome| drop(told.send(outcome.clone())));
     let janitor = Janitor::start(store(&database), policy(), config).unwrap();
-    let runs: Vec<_> = (0..3).map(|_| hears.recv().unwrap().unwrap()).collect();
-    assert_eq!(runs.iter().map(refresh_tokens::CleanupReport::tokens).collect::<Vec<_>>(), [40, 40, 20]);
-    assert_eq!(runs[2].end, Some(CleanupEnd::Complete));
-    assert_eq!(janitor.stop().tokens, 100);
+    let first = a_run(&hears).unwrap();
+    assert_eq!((first.tokens(), first.end), (40, Some(CleanupEnd::RowBudget)));
+    // What is before that place has its turn when the walk is over.
+    conn.batch_execute(
+        "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), 'older ' || n, gen_random_uuid(), now() - interval '90 days'
+         FROM generate_series(1, 30) n",
+    )
+    .unwrap();
+    for (tokens, end) in [(40, CleanupEnd::RowBudget), (20, CleanupEnd::Complete), (30, CleanupEnd::Complete)] {
+        janitor.run_now();
+        let report = a_run(&hears).unwrap();
+        assert_eq!((report.tokens(), report.end), (tokens, Some(end)));
+    }
+    assert_eq!(janitor.stop().tokens, 130);
 }
 
 /// It is dropped in the middle of a run, in a pause that would take a day.
@@ -84,14 +101,14 @@ fn it_ends_when_it_is_dropped_and_its_run_between_two_batches() {
     let config = on_call().budget(budget).on_run(move |outcome| told.send(outcome.clone()).unwrap());
     let store = store(&database);
     let janitor = Janitor::start(store.clone(), policy(), config).unwrap();
-    race::wait_for(|| janitor.statistics().tokens == 10);
+    race::wait_until_that("the first batch", || janitor.statistics().tokens == 10);
     assert!(janitor.statistics().is_running && janitor.is_alive());
     let began = Instant::now();
     drop(janitor);
     assert!(began.elapsed() < Duration::from_secs(30));
-    let report = hears.recv().unwrap().unwrap();
+    let report = a_run(&hears).unwrap();
     assert_eq!((report.tokens(), report.end), (10, Some(CleanupEnd::Interrupted)));
-    assert!(hears.recv().is_err(), "its thread is gone");
+    race::hear_the_end(&hears, "the janitor's thread");
     assert_eq!(count(&mut conn), 90);
     assert_eq!(store.pool().state().connections, store.pool().state().idle_connections);
 }
@@ -103,17 +120,17 @@ fn invariant_9_a_run_that_fails_is_counted_and_the_next_one_comes() {
     let (told, hears) = channel();
     let config = on_call().on_run(move |outcome| told.send(outcome.clone()).unwrap());
     let janitor = Janitor::start(store(&database), policy(), config).unwrap();
-    assert!(hears.recv().unwrap().is_ok());
+    assert!(a_run(&hears).is_ok());
     conn.batch_execute("ALTER TABLE refresh_tokens RENAME TO elsewhere").unwrap();
     janitor.run_now();
-    assert_eq!(hears.recv().unwrap(), Err(Error::SchemaMissing));
+    assert_eq!(a_run(&hears), Err(Error::SchemaMissing));
     let statistics = janitor.statistics();
     assert_eq!((statistics.runs, statistics.failures), (2, 1));
     assert_eq!(statistics.last_error, Some(Error::SchemaMissing));
     conn.batch_execute("ALTER TABLE elsewhere RENAME TO refresh_tokens").unwrap();
     expired_rows(&mut conn, 5);
     janitor.run_now();
-    assert_eq!(hears.recv().unwrap().unwrap().tokens(), 5);
+    assert_eq!(a_run(&hears).unwrap().tokens(), 5);
     assert_eq!(janitor.stop().last_error, None);
 }
 
@@ -126,8 +143,91 @@ fn it_makes_the_partitions_that_it_archives_into() {
     let config = on_call().months_ahead(3).on_run(move |outcome| told.send(outcome.clone()).unwrap());
     let store = store(&database);
     let _janitor = Janitor::start(store.clone(), policy().archive(), config).unwrap();
-    assert_eq!(hears.recv().unwrap().unwrap().tokens(), 5);
+    assert_eq!(a_run(&hears).unwrap().tokens(), 5);
     assert_eq!(store.archive_partitions().unwrap().len(), 4);
+}
+
+/// Next month's partition cannot be made, and this month's is there: the run is well, and the error is not kept back.
+#[test]
+fn why_the_next_months_could_not_be_made_is_told() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    expired_rows(&mut conn, 5);
+    let store = store(&database);
+    store.create_archive_partitions(0).unwrap();
+    conn.batch_execute(
+        "DO $$ BEGIN
+             EXECUTE format('CREATE TABLE refresh_tokens_archive_%s (id int)',
+                 to_char(date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM'));
+         END $$",
+    )
+    .unwrap();
+    let (told, hears) = channel();
+    let config = on_call().months_ahead(1).on_run(move |outcome| told.send(outcome.clone()).unwrap());
+    let janitor = Janitor::start(store, policy().archive(), config).unwrap();
+    assert_eq!(a_run(&hears).unwrap().tokens(), 5);
+    let statistics = janitor.stop();
+    let error = statistics.last_error;
+    let is_it = |error: &Error| matches!(error, Error::Database { message } if message.ends_with("already exists"));
+    assert!(error.as_ref().is_some_and(is_it), "{error:?}");
+    assert_eq!((statistics.runs, statistics.failures, statistics.tokens), (1, 0, 5));
+}
+
+/// The second batch fails, and the first one is done.
+#[test]
+fn what_a_run_had_done_before_it_failed_is_counted() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    expired_rows(&mut conn, 25);
+    conn.batch_execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+         CREATE TRIGGER refuse BEFORE DELETE ON refresh_tokens FOR EACH ROW
+             WHEN (OLD.token_hash = 'expired 25') EXECUTE FUNCTION refuse()",
+    )
+    .unwrap();
+    let (told, hears) = channel();
+    let config =
+        on_call().budget(CleanupBudget::default().batch(10)).on_run(move |outcome| told.send(outcome.clone()).unwrap());
+    let janitor = Janitor::start(store(&database), policy(), config).unwrap();
+    let refused = Error::Database { message: "not this one".to_owned() };
+    for runs in 1..=2 {
+        assert_eq!(a_run(&hears), Err(refused.clone()));
+        let statistics = janitor.statistics();
+        assert_eq!((statistics.runs, statistics.failures, statistics.tokens), (runs, runs, 20));
+        assert_eq!((statistics.last_report, statistics.is_running), (None, false));
+        janitor.run_now();
+    }
+    assert_eq!(count(&mut conn), 5);
+}
+
+#[test]
+fn one_that_deletes_makes_no_partitions() {
+    let database = Database::migrated();
+    let (told, hears) = channel();
+    let config = on_call().on_run(move |outcome| told.send(outcome.clone()).unwrap());
+    let store = store(&database);
+    let _janitor = Janitor::start(store.clone(), policy(), config).unwrap();
+    assert_eq!(a_run(&hears).unwrap().end, Some(CleanupEnd::Complete));
+    assert_eq!(store.archive_partitions(), Ok(Vec::new()));
+}
+
+/// Over all its runs.
+#[test]
+fn the_cutoffs_that_it_deleted_are_counted() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let (told, hears) = channel();
+    let config = on_call().on_run(move |outcome| told.send(outcome.clone()).unwrap());
+    let policy = policy().keep_cutoffs_for(TimeDelta::days(10));
+    let old = "INSERT INTO refresh_token_cutoffs (user_id, org_id, revoked_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '11 days' FROM generate_series(1, 3)";
+    conn.batch_execute(old).unwrap();
+    let janitor = Janitor::start(store(&database), policy, config).unwrap();
+    assert_eq!(a_run(&hears).unwrap().cutoffs, 3);
+    conn.batch_execute(old).unwrap();
+    janitor.run_now();
+    assert_eq!(a_run(&hears).unwrap().cutoffs, 3);
+    assert_eq!(janitor.stop().cutoffs, 6);
 }
 
 #[test]
@@ -138,7 +238,8 @@ fn the_janitors_of_a_fleet_share_the_work() {
     let config = on_call().interval(Duration::from_millis(1)).budget(CleanupBudget::default().batch(50));
     let janitors: Vec<Janitor> =
         (0..3).map(|_| Janitor::start(store(&database), policy(), config.clone()).unwrap()).collect();
-    race::wait_for(|| janitors.iter().map(|janitor| janitor.statistics().tokens).sum::<u64>() >= 3_000);
+    let taken = || janitors.iter().map(|janitor| janitor.statistics().tokens).sum::<u64>();
+    race::wait_until_that("all rows are gone", || taken() >= 3_000);
     let statistics: Vec<_> = janitors.into_iter().map(Janitor::stop).collect();
     assert_eq!(statistics.iter().map(|one| one.tokens).sum::<u64>(), 3_000, "no row is counted twice");
     assert!(statistics.iter().all(|one| one.failures == 0), "{statistics:?}");
@@ -150,7 +251,7 @@ fn a_panic_of_the_hosts_is_the_janitors_end_and_not_the_hosts() {
     let database = Database::migrated();
     let config = on_call().on_run(|_| panic!("a log that is full"));
     let janitor = Janitor::start(store(&database), policy(), config).unwrap();
-    race::wait_for(|| !janitor.is_alive());
+    race::wait_until_that("the janitor's end", || !janitor.is_alive());
     assert_eq!(janitor.stop().runs, 1);
 }
 

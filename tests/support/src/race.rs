@@ -1,5 +1,6 @@
 //! Schedules that a test controls: one connection waits for another, and the server says so.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,15 @@ pub fn now(conn: &mut PgConnection) -> DateTime<Utc> {
 }
 
 /// Returns once the database's clock is past an instant.
+///
+/// # Panics
+///
+/// If that takes longer than anything a test waits for.
+#[track_caller]
 pub fn wait_until(conn: &mut PgConnection, instant: DateTime<Utc>) {
+    let started = Instant::now();
     while now(conn) <= instant {
+        assert!(started.elapsed() < LIMIT, "the database's clock did not come to {instant}");
         diesel::sql_query("SELECT pg_sleep(0.02)").execute(conn).expect("the server answers");
     }
 }
@@ -87,8 +95,13 @@ pub struct Waiting<T> {
 
 impl<T> Waiting<T> {
     /// What it returned.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
-        self.thread.join()
+        join(self.thread, "who waited for the lock")
     }
 }
 
@@ -97,6 +110,7 @@ impl<T> Waiting<T> {
 /// # Panics
 ///
 /// If `work` ends without waiting, or does not come to wait: then the schedule is not the one that was meant.
+#[track_caller]
 pub fn start_blocked<T: Outcome + Send + 'static>(
     database: &Database,
     blocker: i32,
@@ -135,6 +149,7 @@ fn blocked_by(observer: &mut PgConnection, blocker: i32) -> Vec<i32> {
 /// # Panics
 ///
 /// If it does not end.
+#[track_caller]
 pub fn terminate(operator: &mut PgConnection, pid: i32) {
     let started = Instant::now();
     loop {
@@ -144,7 +159,7 @@ pub fn terminate(operator: &mut PgConnection, pid: i32) {
         if ended == 0 {
             return;
         }
-        assert!(started.elapsed() < LIMIT, "it did not end");
+        assert!(started.elapsed() < LIMIT, "server process {pid} did not end");
     }
 }
 
@@ -153,6 +168,7 @@ pub fn terminate(operator: &mut PgConnection, pid: i32) {
 /// # Panics
 ///
 /// If they do not come to wait.
+#[track_caller]
 pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: usize) {
     let started = Instant::now();
     loop {
@@ -169,11 +185,61 @@ pub fn wait_until_blocked(observer: &mut PgConnection, blocker: i32, processes: 
 /// # Panics
 ///
 /// If it does not come to hold.
+#[track_caller]
 pub fn wait_for(condition: impl Fn() -> bool) {
+    wait_until_that("what another thread was to bring about", condition);
+}
+
+/// [`wait_for`], which says what it waited for if that does not come about.
+///
+/// # Panics
+///
+/// If it does not come to hold.
+#[track_caller]
+pub fn wait_until_that(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < LIMIT, "it did not come about");
+        assert!(started.elapsed() < LIMIT, "it did not come about: {what}");
         std::thread::yield_now();
+    }
+}
+
+/// What a thread returned.
+///
+/// # Panics
+///
+/// If it does not end: it is left behind, so that a test fails by name and does not hang.
+#[track_caller]
+pub fn join<T>(thread: JoinHandle<T>, what: &str) -> std::thread::Result<T> {
+    wait_until_that(&format!("the end of {what}"), || thread.is_finished());
+    thread.join()
+}
+
+/// What another thread tells.
+///
+/// # Panics
+///
+/// If it tells nothing.
+#[track_caller]
+pub fn hear<T>(hears: &Receiver<T>, what: &str) -> T {
+    match hears.recv_timeout(LIMIT) {
+        Ok(told) => told,
+        Err(RecvTimeoutError::Timeout) => panic!("it was not told: {what}"),
+        Err(RecvTimeoutError::Disconnected) => panic!("who was to tell it is gone: {what}"),
+    }
+}
+
+/// Returns once nobody is left who could tell anything.
+///
+/// # Panics
+///
+/// If somebody tells something, or stays.
+#[track_caller]
+pub fn hear_the_end<T>(hears: &Receiver<T>, what: &str) {
+    match hears.recv_timeout(LIMIT) {
+        Err(RecvTimeoutError::Disconnected) => {}
+        Err(RecvTimeoutError::Timeout) => panic!("it did not end: {what}"),
+        Ok(_) => panic!("something was told after the end: {what}"),
     }
 }
 
@@ -183,6 +249,7 @@ pub fn wait_for(condition: impl Fn() -> bool) {
 /// # Panics
 ///
 /// As [`start_blocked`].
+#[track_caller]
 pub fn wait_for_commit<A, B: Outcome + Send + 'static>(
     database: &Database,
     hold: impl FnOnce(&mut PgConnection) -> A,
