@@ -224,3 +224,42 @@ fn an_adopted_table_keeps_its_autovacuum_settings() {
         assert_eq!(options.get_result::<String>(&mut conn).unwrap(), kept);
     }
 }
+
+/// Instants that other software writes: a session begins at one that can be compared with those of logins.
+#[test]
+fn an_adopted_session_began_no_later_than_now_and_at_an_instant_that_there_is() {
+    let database = Database::empty();
+    let mut conn = database.connect();
+    conn.batch_execute(REFERENCE_TABLE).unwrap();
+    conn.batch_execute(
+        "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, created_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), made, gen_random_uuid(), now() + interval '1 day', made::timestamptz
+         FROM unnest(ARRAY['infinity', '-infinity', '2999-01-01 UTC', '2020-01-01 UTC']) made",
+    )
+    .unwrap();
+    migrate(&mut conn).unwrap();
+    let now = race::now(&mut conn);
+    let mut began = |made: &str| row(&mut conn, &TokenHash::new(made).unwrap()).session_started_at;
+    assert!(began("infinity") <= now && began("2999-01-01 UTC") <= now);
+    assert_eq!(began("-infinity").timestamp(), 0);
+    assert_eq!(began("2020-01-01 UTC").timestamp(), 1_577_836_800);
+}
+
+/// A link to somebody else's token, by mistake or malice, puts no two users into one session.
+#[test]
+fn invariant_5_adoption_leaves_another_users_token_in_a_session_of_its_own() {
+    let database = Database::empty();
+    let mut conn = database.connect();
+    conn.batch_execute(REFERENCE_TABLE).unwrap();
+    conn.batch_execute(
+        "INSERT INTO refresh_tokens (id, user_id, token_hash, active_org_id, expires_at, rotated_to)
+         SELECT md5('id' || n)::uuid, md5('user' || n)::uuid, 'hash' || n, md5('org')::uuid, now() + interval '1 day',
+             CASE WHEN n = 0 THEN md5('id1')::uuid END
+         FROM generate_series(0, 1) n",
+    )
+    .unwrap();
+    migrate(&mut conn).unwrap();
+    let [linking, victim] = ["hash0", "hash1"].map(|hash| row(&mut conn, &TokenHash::new(hash).unwrap()));
+    assert_ne!(victim.session_id, linking.session_id);
+    assert_eq!(victim.generation, 0);
+}

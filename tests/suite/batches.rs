@@ -5,10 +5,10 @@ mod same_as_one_by_one;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::{
-    Binding, Error, InvalidInput, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal, Result, Rotation,
-    RotationRequest, Successor, TokenHash,
+    Binding, Error, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Refusal,
+    Result, Rotation, RotationRequest, SessionOptions, Successor, TokenHash,
 };
-use refresh_tokens_support::doc::{connection, fresh_hash, in_days, successor};
+use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
 
@@ -280,4 +280,40 @@ fn the_store_has_it_too() {
     let token = create(&mut database.connect());
     let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
     made(&store.rotate_many(&[request(&token.token_hash)]).unwrap()[0]);
+}
+
+/// The absolute end of a session holds for what a batch makes as well.
+#[test]
+fn a_successor_of_a_batch_does_not_outlive_its_session() {
+    let mut conn = connection();
+    let new = NewRefreshToken { session: SessionOptions::default().expires_at(in_days(2)), ..new_token() };
+    let token =
+        RefreshTokenRepository::new(&mut conn).create(&NewRefreshToken { expires_at: in_days(1), ..new }).unwrap();
+    let outcomes = rotate_many(&mut conn, &[request(&token.token_hash)]);
+    assert_eq!(Some(made(&outcomes[0]).expires_at), token.session_expires_at);
+}
+
+/// A request that is made alone, here because it switches the organisation, and that the server rolls back once.
+#[test]
+fn the_store_makes_the_one_request_again_that_met_a_conflict() {
+    let database = Database::migrated();
+    let mut conn = database.connect();
+    let [token, other] = [(); 2].map(|()| create(&mut conn));
+    let org_id = Uuid::new_v4();
+    conn.batch_execute(&format!(
+        "CREATE SEQUENCE switches;
+         CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.active_org_id = '{org_id}' AND nextval('switches') = 1 THEN
+                 RAISE serialization_failure USING MESSAGE = 'could not serialize access due to concurrent update';
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER conflict BEFORE INSERT ON refresh_tokens FOR EACH ROW EXECUTE FUNCTION conflict()"
+    ))
+    .unwrap();
+    let switch = RotationRequest::new(token.token_hash, successor().active_org_id(org_id));
+    let store = RefreshTokenStore::connect(database.url(), &database.config().max_connections(1)).unwrap();
+    let outcomes = store.rotate_many(&[switch, request(&other.token_hash)]).unwrap();
+    assert_eq!(made(&outcomes[0]).active_org_id, org_id);
+    assert_eq!(made(&outcomes[1]).session_id, other.session_id);
 }

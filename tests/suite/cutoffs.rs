@@ -8,6 +8,7 @@ use refresh_tokens::{
     Binding, Error, InvalidInput, NewRefreshToken, RefreshToken, RefreshTokenRepository, Refusal, Result,
     RevocationReport, Rotation, SessionOptions, Successor,
 };
+use refresh_tokens_support::database::lines;
 use refresh_tokens_support::doc::{connection, fresh_hash, in_days, new_token};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
@@ -325,4 +326,47 @@ fn a_login_after_the_cutoff_survives_the_rest_of_the_walk() {
     assert_eq!(walk.join().unwrap().map(|receipt| receipt.live), Ok(1));
     assert!(!is_valid(&database, &old.token_hash));
     assert!(is_valid(&database, &new.token_hash));
+}
+
+/// As for a login, the instant of the cutoff itself is before it; a microsecond later is not.
+#[test]
+fn a_session_that_began_at_the_instant_of_the_cutoff_does_not_switch() {
+    let mut conn = connection();
+    let (token, org) = (create(&mut conn), Uuid::new_v4());
+    RefreshTokenRepository::new(&mut conn).revoke_all_for_user_in_org(token.user_id, org).unwrap();
+    for (later, is_refused) in [("0 microseconds", true), ("1 microsecond", false)] {
+        conn.batch_execute(&format!(
+            "UPDATE refresh_tokens SET session_started_at =
+                 (SELECT revoked_at FROM refresh_token_cutoffs) + interval '{later}'"
+        ))
+        .unwrap();
+        let outcome =
+            RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &switch(org), Binding::ANY).unwrap();
+        assert_eq!(matches!(outcome, Rotation::Refused(Refusal::OrgRevoked(_))), is_refused, "{outcome:?}");
+    }
+}
+
+/// A clock that was set back makes no cutoff earlier: who was refused stays refused.
+#[test]
+fn a_cutoff_never_goes_back() {
+    let mut conn = connection();
+    let user_id = Uuid::new_v4();
+    RefreshTokenRepository::new(&mut conn).revoke_all_for_user(user_id).unwrap();
+    // As if by a clock that was an hour ahead.
+    conn.batch_execute("UPDATE refresh_token_cutoffs SET revoked_at = revoked_at + interval '1 hour'").unwrap();
+    let cutoffs = "SELECT revoked_at::text AS line FROM refresh_token_cutoffs";
+    let before = lines(&mut conn, cutoffs);
+    RefreshTokenRepository::new(&mut conn).revoke_all_for_user(user_id).unwrap();
+    assert_eq!(lines(&mut conn, cutoffs), before);
+}
+
+/// One gate that is missing is one through which logins slip.
+#[test]
+fn a_table_without_one_of_the_gates_is_an_error_in_a_hosts_transaction_too() {
+    let mut conn = connection();
+    conn.batch_execute("DELETE FROM refresh_token_gates WHERE gate = 77").unwrap();
+    let mut tokens = RefreshTokenRepository::new(&mut conn);
+    for outcome in [tokens.revoke_all_for_everyone(), tokens.transaction(|tx| tx.revoke_all_for_everyone())] {
+        assert!(matches!(outcome, Err(Error::SchemaMismatch(_))), "{outcome:?}");
+    }
 }

@@ -134,3 +134,25 @@ fn it_is_refused_in_a_snapshot_from_before() {
     });
     assert_eq!(outcome.unwrap(), Err(Error::IsolationTooHigh));
 }
+
+#[test]
+fn by_hash_or_by_id_it_is_revoked_as_a_session_unless_the_host_says_why() {
+    let mut conn = connection();
+    let mut reasons = |by_host: Option<RevokedReason>| {
+        let logins = [(); 3].map(|()| create(&mut conn));
+        let mut tokens = RefreshTokenRepository::new(&mut conn);
+        let end = |tokens: &mut RefreshTokenRepository<'_>| {
+            tokens.end_session(logins[0].session_id).unwrap();
+            tokens.end_session_by_hash(&logins[1].token_hash).unwrap();
+            tokens.revoke_session_by_hash(&logins[2].token_hash).unwrap();
+        };
+        match by_host {
+            Some(reason) => end(&mut tokens.with_reason(reason)),
+            None => end(&mut tokens),
+        }
+        logins.map(|login| row(&mut conn, &login.token_hash).revoked_reason)
+    };
+    assert_eq!(reasons(None), [Some(RevokedReason::SessionRevoked); 3]);
+    let by_host = Some(RevokedReason::PasswordChanged);
+    assert_eq!(reasons(by_host), [by_host; 3]);
+}

@@ -2,6 +2,7 @@
 //!
 //! To have callers queue up, a test locks a token that the group's first callers present.
 
+mod bounds;
 mod failures;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,6 +61,7 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Sent {
 /// A group over a pool of its own, and what it sends.
 struct Group {
     database: Arc<Database>,
+    pool: Pool<ConnectionManager<PgConnection>>,
     rotator: GroupRotator,
     sent: Sent,
 }
@@ -73,8 +75,9 @@ impl Group {
             .connection_customizer(Box::new(sent.clone()))
             .build(ConnectionManager::new(database.url()))
             .unwrap();
-        let rotator = GroupRotator::new(RefreshTokenStore::from_pool(pool), &config.clone().connections(connections));
-        Self { database, rotator, sent }
+        let store = RefreshTokenStore::from_pool(pool.clone());
+        let rotator = GroupRotator::new(store, &config.clone().connections(connections));
+        Self { database, pool, rotator, sent }
     }
 
     fn start(&self, presented: &TokenHash) -> JoinHandle<Result<Rotation>> {

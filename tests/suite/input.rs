@@ -148,3 +148,16 @@ fn clean_up_refuses_days_that_would_delete_live_rows() {
     assert_eq!(tokens.cleanup_expired(36_500), Ok(0));
     assert_eq!(all_rows(&mut conn).len(), 1);
 }
+
+#[test]
+fn the_longest_lifetime_is_taken_and_no_longer_one() {
+    let mut conn = connection();
+    for (days, refused) in [(36_500, false), (36_501, true)] {
+        let token = create(&mut conn);
+        let successor = Successor::with_lifetime(Uuid::new_v4(), fresh_hash(), Duration::days(days));
+        let outcome = RefreshTokenRepository::new(&mut conn).rotate(&token.token_hash, &successor, Binding::ANY);
+        let field = "successor.lifetime";
+        let expected = refused.then_some(Error::InvalidInput(InvalidInput::LifetimeOutOfRange { field }));
+        assert_eq!(outcome.err(), expected, "{days} days");
+    }
+}

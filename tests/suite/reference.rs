@@ -218,3 +218,16 @@ fn ids_and_hashes_are_unique_across_both() {
         assert_eq!(row(&mut conn, &login.token_hash), login);
     }
 }
+
+/// The statement that marks a token is sent again after a lost answer: the time of its rotation stays.
+#[test]
+fn a_rotation_that_is_marked_twice_was_made_when_it_was_marked_first() {
+    let mut conn = connection();
+    let (token, next) = (create(&mut conn), create(&mut conn));
+    diesel::update(dsl::refresh_tokens.find(next.id)).set(dsl::user_id.eq(token.user_id)).execute(&mut *conn).unwrap();
+    reference::mark_rotated(&mut conn, token.id, next.id).unwrap();
+    let first = row(&mut conn, &token.token_hash);
+    reference::mark_rotated(&mut conn, token.id, next.id).unwrap();
+    assert!(first.rotated_at.is_some());
+    assert_eq!(row(&mut conn, &token.token_hash), first);
+}

@@ -7,6 +7,7 @@ mod chains;
 mod cutoffs;
 mod janitor;
 mod killed;
+mod reach;
 mod roles;
 mod rows;
 

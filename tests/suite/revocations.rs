@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use refresh_tokens::{Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, TokenHash, Wait};
+use refresh_tokens::{Error, NewRefreshToken, RefreshToken, RefreshTokenRepository, RevocationReport, TokenHash, Wait};
 use refresh_tokens_support::doc::{connection, fresh_hash, new_token};
 use refresh_tokens_support::{Database, race, reference};
 use uuid::Uuid;
@@ -101,4 +101,13 @@ fn invariant_9_a_revocation_that_never_ends_gives_up() {
     assert_eq!(outcome, Err(Error::Busy(Wait::NewTokens)));
     let active = RefreshTokenRepository::new(&mut conn).get_active_tokens_for_user(token.user_id);
     assert_eq!(active.unwrap(), [token]);
+}
+
+#[test]
+fn a_receipt_says_what_it_counts_in_the_plural_but_for_one() {
+    let mut conn = connection();
+    assert_eq!(RevocationReport::default().to_string(), "0 tokens revoked, 0 of them live; 0 sessions ended");
+    let token = create(&mut conn);
+    let receipt = RefreshTokenRepository::new(&mut conn).revoke_session(token.session_id).unwrap();
+    assert_eq!(receipt.to_string(), "1 token revoked, 1 of them live; 1 session ended");
 }

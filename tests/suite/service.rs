@@ -1,18 +1,20 @@
 //! The service: sessions by their secrets.
 
+mod lost;
+
 use chrono::TimeDelta;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, InvalidInput, InvalidSecret, IssuedToken, Login, OnReuse, Pepper, Peppers, Refresh, RefreshOutcome,
-    Refusal, SessionLimit, SessionPolicy, SessionQuery, SessionService, TokenSecret,
+    Refusal, RevokedReason, SessionLimit, SessionPolicy, SessionQuery, SessionService, TokenSecret,
 };
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::{service, store};
 use uuid::Uuid;
 
-use crate::common::{expire, statements};
+use crate::common::{expire, row, statements};
 
 fn pepper(id: u16) -> Pepper {
     Pepper::new(id, &[u8::try_from(id).unwrap(); 32]).unwrap()
@@ -276,4 +278,32 @@ fn invariant_6_a_connection_that_is_lost_is_asked_for_again() {
     assert_eq!(twice.unwrap_err(), Error::ConnectionLost);
     database.connect().batch_execute("SELECT setval('deaths', 1)").unwrap();
     assert_eq!(service.refresh(issued.secret.expose(), Binding::ANY).unwrap().as_str(), "rotated");
+}
+
+/// What the host gives in and counts on: when the user was authenticated, why a session ended, and what came of an exchange
+/// on a connection of its own.
+#[test]
+fn the_instant_of_a_login_the_reason_of_a_log_out_and_the_hosts_own_exchanges_are_kept() {
+    let database = Database::migrated();
+    let service = service(&database);
+    let user_id = Uuid::new_v4();
+    let earlier = service.now().unwrap() - TimeDelta::hours(1);
+    let [one, other, third] = [(); 3]
+        .map(|()| service.start_session(&Login::new(user_id, Uuid::new_v4()).authenticated_at(earlier)).unwrap());
+    assert_eq!(one.token.session_started_at, earlier);
+    let mut conn = database.connect();
+    let outcome = service.refresh_on(
+        &mut refresh_tokens::RefreshTokenRepository::new(&mut conn),
+        one.secret.expose(),
+        Binding::ANY,
+    );
+    assert_eq!((outcome.unwrap().as_str(), service.counts().of(RefreshOutcome::Rotated)), ("rotated", 1));
+
+    service.log_out(other.secret.expose()).unwrap();
+    service.end_session_of(user_id, third.token.session_id).unwrap();
+    service.end_all_sessions(user_id).unwrap();
+    for ended in [&one, &other, &third] {
+        let reason = row(&mut conn, &ended.token.token_hash).revoked_reason;
+        assert_eq!(reason, Some(RevokedReason::LoggedOut));
+    }
 }

@@ -333,3 +333,34 @@ fn a_forked_session_is_one_entry() {
     let receipt = RefreshTokenRepository::new(&mut conn).revoke_session(login.session_id).unwrap();
     assert_eq!(counts(receipt), (3, 1, 2));
 }
+
+/// A page of none would have no place to go on from.
+#[test]
+fn a_page_has_one_session_at_least_and_a_thousand_at_most() {
+    let mut conn = connection();
+    let (user, org) = (Uuid::new_v4(), Uuid::new_v4());
+    let [_, newest] = [(); 2].map(|()| log_in(&mut conn, user, org));
+    let page = RefreshTokenRepository::new(&mut conn).list_sessions(&SessionQuery::of_user(user).limit(0)).unwrap();
+    assert_eq!(page.sessions.iter().map(|session| session.session_id).collect::<Vec<_>>(), [newest.session_id]);
+    assert!(page.next.is_some());
+    assert_eq!(SessionQuery::of_user(user).limit(1_001), SessionQuery::of_user(user).limit(1_000));
+}
+
+/// Sessions that began "always", as other software may say: the cursor leads from one such to the next.
+#[test]
+fn pages_go_on_among_sessions_without_a_beginning() {
+    let mut conn = connection();
+    let (user, org) = (Uuid::new_v4(), Uuid::new_v4());
+    let mut expected = [(); 3].map(|()| log_in(&mut conn, user, org).session_id);
+    conn.batch_execute("UPDATE refresh_tokens SET session_started_at = '-infinity'").unwrap();
+    expected.sort_unstable_by(|one, other| other.cmp(one));
+    let mut seen = Vec::new();
+    let mut query = SessionQuery::of_user(user).limit(1);
+    for _ in 0..3 {
+        let page = RefreshTokenRepository::new(&mut conn).list_sessions(&query).unwrap();
+        seen.extend(page.sessions.iter().map(|session| session.session_id));
+        let Some(next) = page.next else { break };
+        query = query.after(next.to_string().parse().unwrap());
+    }
+    assert_eq!(seen, expected);
+}

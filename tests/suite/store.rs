@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use refresh_tokens::{
@@ -267,4 +268,33 @@ fn no_setting_panics() {
     }
     let shortest = StoreConfig::default().pool_timeout(Duration::ZERO);
     let _ = RefreshTokenStore::connect(database.url(), &shortest);
+}
+
+/// What it was told is the reason of every verb that is made on a connection of its own, also of one that is made again.
+#[test]
+fn a_store_revokes_for_the_reason_that_it_was_given() {
+    let database = Database::migrated();
+    let store = open(&database, &database.config());
+    let token = store.create(&new_token()).unwrap();
+    store.with_reason(RevokedReason::AccountDisabled).revoke_session(token.session_id).unwrap();
+    let revoked = store.get_by_hash(&token.token_hash).unwrap().unwrap();
+    assert_eq!(revoked.revoked_reason, Some(RevokedReason::AccountDisabled));
+}
+
+/// What COMMIT ends in, and has no name of its own, is unknown: some servers say so of what they have committed.
+#[test]
+fn an_error_at_commit_that_is_not_known_leaves_the_outcome_unknown() {
+    let database = Database::migrated();
+    let store = open(&database, &database.config());
+    database
+        .connect()
+        .batch_execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'replica unavailable'; END $$;
+             CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON refresh_tokens DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .unwrap();
+    let error = store.create(&new_token()).unwrap_err();
+    assert_eq!(error, Error::CommitUnknown { message: "replica unavailable".to_owned() });
+    assert!(error.is_outcome_unknown() && error.is_transient());
 }

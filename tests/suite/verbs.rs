@@ -359,3 +359,15 @@ fn a_locked_token_that_its_own_transaction_spent_is_not_rotated() {
         assert_eq!(count(&mut conn), 1);
     }
 }
+
+/// Of what happened to a token, that it was rotated comes first: presenting it is reuse, whatever came after.
+#[test]
+fn a_token_that_was_rotated_and_revoked_is_a_rotated_one() {
+    let mut conn = connection();
+    let hashes = chain(&mut conn, 2);
+    let (first, last) = (row(&mut conn, &hashes[0]), row(&mut conn, &hashes[1]));
+    RefreshTokenRepository::new(&mut conn).revoke_session(first.session_id).unwrap();
+    let spent = row(&mut conn, &hashes[0]);
+    assert!(spent.revoked_at.is_some());
+    assert_eq!(spent.state(spent.created_at), TokenState::Rotated { successor_id: last.id });
+}

@@ -1,5 +1,7 @@
 //! The archive: rows move whole, partitions are made ahead and dropped.
 
+mod partitions;
+
 use chrono::{Months, TimeDelta};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
