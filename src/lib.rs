@@ -40,12 +40,13 @@ pub use operations::{
     DurabilityRisk, build_indexes, drop_tables, migrate, verify_durability, verify_pooler, verify_schema,
 };
 pub use protocol::locked_token::LockedToken;
-pub use repository::{AsOf, RefreshTokenRepository, ReplicaReader, TokenTransaction};
+pub use repository::replica::{AsOf, ReplicaReader};
+pub use repository::{RefreshTokenRepository, transaction::TokenTransaction};
 pub use retention::{CleanupBudget, RetentionPolicy};
 #[cfg(feature = "secrets")]
 pub use service::{
-    InvalidPepper, IssuedToken, Login, Pepper, PepperUsage, Peppers, Refresh, RefreshCounts, RefreshOutcome,
-    SessionPolicy, SessionService,
+    InvalidPepper, IssuedToken, Login, Pepper, Peppers, Refresh, RefreshCounts, RefreshOutcome, SessionPolicy,
+    SessionService, usage::PepperUsage,
 };
 pub use store::{RefreshTokenStore, StoreConfig};
 pub use values::{

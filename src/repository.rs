@@ -2,11 +2,11 @@
 
 mod exchange;
 mod listing;
-mod replica;
+pub(crate) mod replica;
 mod retention;
 mod revocation;
 mod session_end;
-mod transaction;
+pub(crate) mod transaction;
 
 use std::fmt;
 
@@ -19,9 +19,6 @@ use crate::protocol::issue::issue;
 use crate::protocol::lookup;
 use crate::telemetry::{Ids, observed};
 use crate::values::{Binding, NewRefreshToken, RefreshToken, RevokedReason, TokenHash};
-
-pub use replica::{AsOf, ReplicaReader};
-pub use transaction::TokenTransaction;
 
 /// The refresh tokens of a database, through a connection of yours.
 ///

@@ -7,7 +7,7 @@ mod outcome;
 mod pepper;
 mod policy;
 mod sessions;
-mod usage;
+pub(crate) mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,6 @@ pub use login::Login;
 pub use outcome::{IssuedToken, Refresh};
 pub use pepper::{InvalidPepper, Pepper, Peppers};
 pub use policy::SessionPolicy;
-pub use usage::PepperUsage;
 
 /// Sessions by their secrets: the shortest path for a new application.
 ///

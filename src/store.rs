@@ -16,7 +16,7 @@ use crate::db::{Call, retry};
 use crate::error::{Error, Result};
 use crate::operations::{check_bounds, verify_pooler};
 use crate::protocol::redeem::respond;
-use crate::repository::{RefreshTokenRepository, TokenTransaction};
+use crate::repository::{RefreshTokenRepository, transaction::TokenTransaction};
 
 use crate::telemetry::{failed_before_start, waiting_for_pool};
 use crate::values::{BreachResponse, OnReuse, RefreshToken, ReuseKind, RevokedReason};

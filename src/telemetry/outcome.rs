@@ -123,7 +123,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// No variant is left out: a new one needs a name here and a line in `metrics.md`.
+/// No variant is left out: a new one needs a name here and a line in `src/observe/metrics.md`.
 fn name_of(error: &Error) -> &'static str {
     match error {
         Error::DuplicateId => "duplicate_id",
