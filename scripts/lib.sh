@@ -134,6 +134,27 @@ need_pgbouncer() {
   macOS:           brew install pgbouncer"
 }
 
+# A server, PgBouncer, what the tests run by, and the day's seed for what they sample, which every process of this run has.
+prepare_for_tests() {
+    prepare
+    need_pgbouncer
+    cargo build --quiet --manifest-path "$root/Cargo.toml" -p refresh-tokens-support --bins
+    tools=$(cargo metadata --format-version 1 --no-deps --manifest-path "$root/Cargo.toml" |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/debug
+    REFRESH_TOKENS_SEED=${REFRESH_TOKENS_SEED:-$(($(date +%s) / 86400))}
+    export REFRESH_TOKENS_SEED
+    cd "$root" || exit 1
+}
+
+# Runs a command, or a tool of the tests, beside a server; if it fails, says how it is repeated.
+pass() {
+    program=$1
+    [ ! -x "$tools/$1" ] || program=$tools/$1
+    shift
+    "$tools/with-postgres" "$program" "$@" ||
+        die "What was sampled is the same again with REFRESH_TOKENS_EFFORT=${REFRESH_TOKENS_EFFORT:-test} REFRESH_TOKENS_SEED=$REFRESH_TOKENS_SEED"
+}
+
 install_promtool() {
     if has apt-get; then
         apt_install_without_service prometheus

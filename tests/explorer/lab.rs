@@ -30,7 +30,7 @@ diesel::table! {
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What isolation the server gives, whatever a transaction asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Level {
     AsAsked,
     /// Then a verb is made again where it ends in a conflict.

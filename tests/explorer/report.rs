@@ -41,7 +41,8 @@ pub(crate) fn failure(scenario: &Scenario, found: &Found) -> Option<String> {
     match (scenario.expected, &found.counterexample) {
         (Expected::AllKept, None) => None,
         (Expected::AllKept, Some((_, schedule, problems))) => {
-            Some(format!("\nFAILED {name}\n{schedule}\n     {}\n", problems.join("\n     ")))
+            let again = format!("all its schedules again: ./scripts/test --test explorer -- --exact '{name}'");
+            Some(format!("\nFAILED {name}\n{schedule}\n     {}\n     {again}\n", problems.join("\n     ")))
         }
         (Expected::Broken(promise), Some((.., problems))) if problems.iter().any(|one| one.contains(promise)) => None,
         (Expected::Broken(promise), _) => {

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use refresh_tokens::{Binding, Error, RefreshTokenStore, Result, StoreConfig, Wait};
-use refresh_tokens_support::{Direction, Fault, race};
+use refresh_tokens_support::{Direction, Fault, Wire, race};
 
 use crate::cases::{self, Case};
 use crate::jobs;
-use crate::lab::{Lab, open};
+use crate::lab::{Lab, server};
 use crate::print;
 
 /// The shortest wait for an answer while a connection is opened: libpq makes two seconds of one.
 const NETWORK: Duration = Duration::from_secs(1);
 
 /// Until a caller is told that there is no connection.
-const POOL: Duration = Duration::from_secs(3);
+const POOL: Duration = Duration::from_secs(6);
 
-/// Each waits for clocks.
-const WORKERS: usize = 8;
+/// Each waits for clocks and for nothing else.
+const WORKERS: usize = 32;
 
 /// On a busy machine.
 const BOUND: Duration = Duration::from_secs(20);
@@ -52,7 +52,9 @@ fn a_message_held_while_a_connection_is_opened_is_not_waited_for() {
     let ([_, of_server], _) = lab.wire.counted();
     let messages = iter::once((Direction::ToServer, 0)).chain((0..of_server).map(|at| (Direction::ToClient, at)));
     let holds = messages.flat_map(|message| [(message, false), (message, true)]);
-    let mut held = jobs::shared_out(WORKERS, holds, || |(message, is_for_good)| connect(message, is_for_good));
+    let url = lab.url();
+    let mut held =
+        jobs::shared_out(WORKERS, holds, || move |(message, is_for_good)| connect(url, message, is_for_good));
     held.sort_by_key(|held| (held.message.0 as usize, held.message.1));
     let mut opened = 0;
     for Held { befell, is_for_good, opened: outcome, took, .. } in &held {
@@ -74,19 +76,20 @@ fn a_message_held_while_a_connection_is_opened_is_not_waited_for() {
     assert!(in_handshake.len() >= 10 && in_handshake.iter().all(|held| held.opened.is_ok()));
 }
 
-fn connect((direction, message): (Direction, usize), is_for_good: bool) -> Held {
-    let lab = Lab::new(&config());
+/// By a wire of its own.
+fn connect(url: &str, (direction, message): (Direction, usize), is_for_good: bool) -> Held {
+    let wire = Wire::to(server());
     let fault = Fault::Hold { direction, message };
     if is_for_good {
-        lab.wire.arm_for_good(fault);
+        wire.arm_for_good(fault);
     } else {
-        lab.wire.arm(fault);
+        wire.arm(fault);
     }
     let started = Instant::now();
-    let opened = open(&lab.host.url, &lab.host.config);
+    let opened = RefreshTokenStore::connect(&wire.url(url), &config().max_connections(1));
     let took = started.elapsed();
-    let befell = lab.wire.disarm().unwrap();
-    lab.wire.release();
+    let befell = wire.disarm().unwrap();
+    wire.release();
     Held { message: (direction, message), befell, is_for_good, opened, took }
 }
 

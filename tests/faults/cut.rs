@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use refresh_tokens::StoreConfig;
-use refresh_tokens_support::{Direction, Fault};
+use refresh_tokens_support::{Direction, Fault, Sample};
 
 use crate::cases::{self, Begins, Case};
+use crate::jobs;
 use crate::lab::{Lab, Undisturbed};
 use crate::print;
 
@@ -21,35 +22,77 @@ struct Tally {
     unknown_done: usize,
 }
 
-fn sweep(cases: &[Case], at_least: usize) {
-    let mut lab = Lab::new(&StoreConfig::default());
-    let mut cuts = 0;
-    for case in cases {
-        let tally = cut_everywhere(&mut lab, case);
-        print(&format!("{:40} {tally:?}", case.name));
-        assert!(tally.unknown_done > 0 || tally.answered > 0 || !case.writes, "{}: {tally:?}", case.name);
-        cuts += tally.cuts;
+impl Tally {
+    const fn add(&mut self, other: &Self) {
+        self.cuts += other.cuts;
+        self.answered += other.answered;
+        self.unknown_undone += other.unknown_undone;
+        self.unknown_done += other.unknown_done;
     }
-    print(&format!("{cuts} cuts"));
-    assert!(cuts >= at_least, "{cuts} cuts");
+}
+
+/// Each waits for the server and for the wire by turns.
+const WORKERS: usize = 3;
+
+/// Which messages of which verb are cut, and on what connection.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    case: usize,
+    /// On a connection that has prepared its statements.
+    is_warm: bool,
+    direction: Direction,
+    half: bool,
 }
 
 /// On a connection that has prepared nothing, and, where the tables stay, on one that has prepared its statements.
-fn cut_everywhere(lab: &mut Lab, case: &Case) -> Tally {
-    let undisturbed = lab.undisturbed(case);
-    let mut tally = Tally::default();
-    let ways: &[bool] = if case.begins == Begins::Rows { &[false, true] } else { &[false] };
-    for &is_warm in ways {
-        for direction in [Direction::ToServer, Direction::ToClient] {
-            for half in [false, true] {
-                let mut message = 0;
-                while cut(lab, case, &undisturbed, is_warm, Fault::Cut { direction, message, half }, &mut tally) {
-                    message += 1;
-                }
-                assert!(message > 0, "{}: nothing was sent", case.name);
+fn ways(cases: &[Case]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for (case, verb) in cases.iter().enumerate() {
+        for &is_warm in if verb.begins == Begins::Rows { &[false, true][..] } else { &[false] } {
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                ways.extend([false, true].map(|half| Way { case, is_warm, direction, half }));
             }
         }
     }
+    ways
+}
+
+fn sweep(cases: &[Case], at_least: usize) {
+    // First of the ways, each of which has to be learned.
+    let of_ways = Sample::new(8, 2);
+    let sample = of_ways.within(8, 4);
+    let ways = ways(cases).into_iter().enumerate().filter(|(at, _)| of_ways.takes("ways", *at));
+    let ways: Vec<Way> = ways.map(|(_, way)| way).collect();
+    let tallies = jobs::shared_out(WORKERS.min(ways.len() / 8 + 1), ways, || {
+        let (mut lab, sample) = (Lab::new(&StoreConfig::default()), &sample);
+        move |way: Way| (way.case, cut_everywhere(&mut lab, &cases[way.case], way, sample))
+    });
+    let mut of_cases: Vec<Tally> = cases.iter().map(|_| Tally::default()).collect();
+    for (case, tally) in &tallies {
+        of_cases[*case].add(tally);
+    }
+    for (case, tally) in cases.iter().zip(&of_cases) {
+        print(&format!("{:40} {tally:?}", case.name));
+        let is_met = tally.unknown_done > 0 || tally.answered > 0 || !case.writes || !sample.is_whole();
+        assert!(is_met, "{}: {tally:?}", case.name);
+    }
+    let cuts = of_cases.iter().map(|tally| tally.cuts).sum::<usize>();
+    print(&format!("{cuts} cuts ({sample})"));
+    assert!(cuts >= sample.at_least(at_least), "{cuts} cuts");
+}
+
+fn cut_everywhere(lab: &mut Lab, case: &Case, way: Way, sample: &Sample) -> Tally {
+    let undisturbed = lab.undisturbed(case);
+    let mut tally = Tally::default();
+    let Way { is_warm, direction, half, .. } = way;
+    let of = format!("{}, warm {is_warm}, half {half}", jobs::of(case, direction));
+    let mut messages = (0..).filter(|message| sample.takes(&of, *message));
+    let mut cut = |message| {
+        let fault = Fault::Cut { direction, message, half };
+        cut(lab, case, &undisturbed, is_warm, fault, &mut tally)
+    };
+    while messages.next().is_some_and(&mut cut) {}
+    assert!(tally.cuts > 0 || !sample.is_whole(), "{}: nothing was sent", case.name);
     tally
 }
 
@@ -111,29 +154,45 @@ fn migrations_and_builds_of_indexes_survive_a_cut_at_every_message() {
     sweep(&cases::schema(), 500);
 }
 
+/// How long the pool tries to connect, and how long a busy machine may take for a connection.
+const OUTAGE: Duration = Duration::from_secs(1);
+
+/// Each waits until the pool gives up, and for little else.
+const WORKERS_OF_OUTAGES: usize = 16;
+
 /// After the cut nobody can connect. What asks once more by itself then hears another error, of another attempt.
 #[test]
 fn an_outage_does_not_hide_what_happened_before_it() {
-    let mut lab = Lab::new(&StoreConfig::default().pool_timeout(Duration::from_millis(200)));
+    let (cases, sample) = (cases::exchanges(), jobs::sample());
+    let ways = (0..cases.len()).flat_map(|case| [Direction::ToServer, Direction::ToClient].map(|way| (case, way)));
+    let tallies = jobs::shared_out(WORKERS_OF_OUTAGES, ways, || {
+        let mut lab = Lab::new(&StoreConfig::default().pool_timeout(OUTAGE));
+        let (cases, sample) = (&cases, &sample);
+        move |(case, direction): (usize, _)| cut_for_good(&mut lab, &cases[case], direction, sample)
+    });
+    let sum = |of: fn(&(usize, usize)) -> usize| tallies.iter().map(of).sum::<usize>();
+    let (cuts, unknown) = (sum(|(cuts, _)| *cuts), sum(|(_, unknown)| *unknown));
+    print(&format!("{cuts} cuts for good ({sample}), {unknown} of which hid a COMMIT"));
+    assert!(cuts >= sample.at_least(500) && unknown >= sample.at_least(20), "{cuts} {unknown}");
+}
+
+/// How many cuts there were, and how many hid a COMMIT.
+fn cut_for_good(lab: &mut Lab, case: &Case, direction: Direction, sample: &Sample) -> (usize, usize) {
     let (mut cuts, mut unknown) = (0, 0);
-    for case in cases::exchanges() {
-        let undisturbed = lab.undisturbed(&case);
-        for direction in [Direction::ToServer, Direction::ToClient] {
-            for message in 0.. {
-                lab.recover();
-                lab.reset(&case);
-                lab.wire.arm_for_good(Fault::Cut { direction, message, half: false });
-                let answer = lab.call(&case);
-                let Some(befell) = lab.wire.disarm() else { break };
-                lab.wire.settle();
-                let left = lab.shape();
-                undisturbed.judge(&case, &answer, &left, &format!("{}, {befell}: {answer:?}", case.name));
-                cuts += 1;
-                unknown += usize::from(answer.is_err() && case.writes && left == undisturbed.after);
-            }
-        }
+    let undisturbed = lab.undisturbed(case);
+    let of = format!("{}, for good", jobs::of(case, direction));
+    for message in (0..).filter(|message| sample.takes(&of, *message)) {
         lab.recover();
+        lab.reset(case);
+        lab.wire.arm_for_good(Fault::Cut { direction, message, half: false });
+        let answer = lab.call(case);
+        let Some(befell) = lab.wire.disarm() else { break };
+        lab.wire.settle();
+        let left = lab.shape();
+        undisturbed.judge(case, &answer, &left, &format!("{}, {befell}: {answer:?}", case.name));
+        cuts += 1;
+        unknown += usize::from(answer.is_err() && case.writes && left == undisturbed.after);
     }
-    print(&format!("{cuts} cuts for good, {unknown} of which hid a COMMIT"));
-    assert!(cuts >= 500 && unknown >= 20, "{cuts} {unknown}");
+    lab.recover();
+    (cuts, unknown)
 }

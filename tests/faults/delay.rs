@@ -57,11 +57,9 @@ struct Course {
     left: Vec<String>,
 }
 
-/// One after the other, either way round; and the verb alone. Where the verb tries a lock instead of waiting for it, also
-/// neither: the rival held it then, and gave up over what it found next.
+/// One after the other, either way round; and the verb alone, which is the first.
 fn in_order(lab: &mut Lab, case: &Case, rival: Rival) -> Vec<Course> {
     lab.reset(case);
-    let neither = Course { verb: Err(Error::Busy(Wait::Lock)), rival: None, left: lab.shape() };
     let verb = lab.call(case);
     let alone = Course { verb, rival: None, left: lab.shape() };
     lab.reset(case);
@@ -72,8 +70,7 @@ fn in_order(lab: &mut Lab, case: &Case, rival: Rival) -> Vec<Course> {
     let first = Some(rival.call(&lab.rival, &lab.fixture, case));
     let verb = lab.call(case);
     let rival_first = Course { verb, rival: first, left: lab.shape() };
-    let orders = [alone, verb_first, rival_first].into_iter();
-    orders.chain((case.lock == Lock::Tried).then_some(neither)).collect()
+    vec![alone, verb_first, rival_first]
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +85,8 @@ struct Tally {
 #[test]
 fn a_message_that_comes_late_leaves_one_of_the_orders() {
     let cases = cases::all();
-    let jobs = jobs::all(&cases);
+    let sample = jobs::sample();
+    let jobs = jobs::all(&cases, &sample);
     let learn = |lab: &mut Lab, case: &Case| -> Vec<_> {
         Rival::of(case).iter().map(|rival| (*rival, in_order(lab, case, *rival))).collect()
     };
@@ -99,15 +97,16 @@ fn a_message_that_comes_late_leaves_one_of_the_orders() {
         }
         tally
     };
-    print(&format!("{} messages", jobs.len()));
-    let tallies = jobs::done_by(WORKERS, &StoreConfig::default(), jobs, learn, hold_for_each);
+    print(&format!("{} messages: {sample}", jobs.len()));
+    let tallies = jobs::done_by(WORKERS, &StoreConfig::default(), &jobs, learn, hold_for_each);
     let sum = |of: fn(&Tally) -> usize| tallies.iter().map(of).sum::<usize>();
     let (held, done, busy) = (sum(|tally| tally.held), sum(|tally| tally.done), sum(|tally| tally.busy));
     print(&format!(
         "{held} messages held in {} verbs: {done} rivals were done meanwhile, {busy} told Busy",
         cases.len()
     ));
-    assert!(held >= 2_000 && done >= 1_000 && busy >= 300, "{held} {done} {busy}");
+    let least = [2_000, 1_000, 300].map(|whole| sample.at_least(whole));
+    assert!(held >= least[0] && done >= least[1] && busy >= least[2], "{held} {done} {busy}");
 }
 
 fn hold(lab: &mut Lab, case: &Case, rival: Rival, orders: &[Course], job: Job, tally: &mut Tally) {
@@ -151,6 +150,13 @@ fn hold(lab: &mut Lab, case: &Case, rival: Rival, orders: &[Course], job: Job, t
     if rival == Rival::Revocation && said.is_ok() {
         let alive = Fixture::alive(&mut lab.conn, (case.user)(&lab.fixture));
         assert_eq!(alive, 0, "{name}: alive after the revocation");
+    }
+    // Where the verb tries a lock instead of waiting for it, the rival may have held it then, and given up over what it found
+    // next. Of the steps some may have been made: the same request makes the rest.
+    if case.lock == Lock::Tried && gave_up && verb == Err(Error::Busy(Wait::Lock)) {
+        let again = lab.call(case);
+        assert_eq!((&again, &lab.shape()), (&orders[0].verb, &orders[0].left), "{name}; sent again");
+        return;
     }
     let course = Course { verb, rival: (!gave_up).then_some(said), left: lab.shape() };
     assert!(orders.contains(&course), "{name}: {course:#?} is none of {orders:#?}");

@@ -31,16 +31,21 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// Empties the tables and fills them anew.
-    pub(crate) fn make(conn: &mut PgConnection, service: &SessionService) -> Self {
+    /// The tables as they were when it was made.
+    pub(crate) fn put_back(conn: &mut PgConnection) {
         conn.batch_execute(
             "DELETE FROM refresh_tokens; DELETE FROM refresh_token_cutoffs; DELETE FROM audit;
              DO $$ DECLARE partition regclass; BEGIN
                  FOR partition IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'refresh_tokens_archive'::regclass
                  LOOP EXECUTE 'DROP TABLE ' || partition; END LOOP;
-             END $$",
+             END $$;
+             INSERT INTO refresh_tokens TABLE fixture",
         )
         .unwrap();
+    }
+
+    /// Fills the tables, which are new, and keeps a copy of the rows.
+    pub(crate) fn make(conn: &mut PgConnection, service: &SessionService) -> Self {
         let mut tokens = RefreshTokenRepository::new(conn);
         let spent = tokens.create(&new_token()).unwrap();
         let rotation = tokens.rotate(&spent.token_hash, &successor(), Binding::ANY).unwrap();
@@ -57,6 +62,7 @@ impl Fixture {
         let issued = service.start_session(&login(Uuid::new_v4())).unwrap();
         let old = dsl::refresh_tokens.filter(dsl::id.eq_any(&expired));
         diesel::update(old).set(dsl::expires_at.eq(in_days(-40))).execute(conn).unwrap();
+        conn.batch_execute("CREATE TABLE fixture AS TABLE refresh_tokens").unwrap();
 
         // A login that says when passes the gate.
         let mut new = of_user(spent.active_org_id);

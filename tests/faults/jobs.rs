@@ -1,11 +1,11 @@
-//! A job for each message of each verb, and workers that take one after the other.
+//! A job for each message of each verb, or for a sample of them, and workers that take one after the other.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::thread;
 
 use refresh_tokens::StoreConfig;
-use refresh_tokens_support::{Direction, Fault};
+use refresh_tokens_support::{Direction, Fault, Sample};
 
 use crate::cases::{self, Case};
 use crate::lab::Lab;
@@ -18,8 +18,14 @@ pub(crate) struct Job {
     pub(crate) message: usize,
 }
 
-/// Every message of every verb, as an undisturbed call has them on a connection that has prepared its statements.
-pub(crate) fn all(cases: &[Case]) -> Vec<Job> {
+/// What a run takes of the messages, the statements, the verbs: all of them, or so much of each.
+pub(crate) fn sample() -> Sample {
+    Sample::new(64, 8)
+}
+
+/// Every message of every verb, as an undisturbed call has them on a connection that has prepared its statements; or those
+/// of the sample.
+pub(crate) fn all(cases: &[Case], sample: &Sample) -> Vec<Job> {
     let mut lab = Lab::new(&StoreConfig::default());
     let mut jobs = Vec::new();
     for (case, verb) in cases.iter().enumerate() {
@@ -30,10 +36,16 @@ pub(crate) fn all(cases: &[Case]) -> Vec<Job> {
         let (messages, _) = lab.wire.counted();
         lab.wire.disarm();
         for direction in [Direction::ToServer, Direction::ToClient] {
-            jobs.extend((0..messages[direction as usize]).map(|message| Job { case, direction, message }));
+            let messages = (0..messages[direction as usize]).filter(|at| sample.takes(&of(verb, direction), *at));
+            jobs.extend(messages.map(|message| Job { case, direction, message }));
         }
     }
     jobs
+}
+
+/// What messages are numbered within.
+pub(crate) fn of(case: &Case, direction: Direction) -> String {
+    format!("{} {direction:?}", case.name)
 }
 
 /// It befalls nothing, so that all is counted.
@@ -43,20 +55,29 @@ pub(crate) const NEVER: Fault = Fault::Silence { direction: Direction::ToServer,
 pub(crate) fn done_by<T: Send, U>(
     workers: usize,
     config: &StoreConfig,
-    jobs: Vec<Job>,
+    jobs: &[Job],
     learn: impl Fn(&mut Lab, &Case) -> U + Sync,
     work: impl Fn(&mut Lab, &Case, &U, Job) -> T + Sync,
 ) -> Vec<T> {
     let (learn, work) = (&learn, &work);
-    shared_out(workers, jobs, || {
+    let of_one = jobs.chunk_by(|one, next| one.case == next.case).flat_map(|of_case| of_case.chunks(TOGETHER));
+    let groups: Vec<Vec<Job>> = of_one.map(<[Job]>::to_vec).collect();
+    let done = shared_out(workers.min(groups.len()), groups, || {
         let (mut lab, cases, mut learned) = (Lab::new(config), cases::all(), HashMap::new());
-        move |job: Job| {
-            let case = &cases[job.case];
-            let learned = learned.entry(job.case).or_insert_with(|| learn(&mut lab, case));
-            work(&mut lab, case, learned, job)
+        move |group: Vec<Job>| {
+            let do_one = |job: Job| {
+                let case = &cases[job.case];
+                let learned = learned.entry(job.case).or_insert_with(|| learn(&mut lab, case));
+                work(&mut lab, case, learned, job)
+            };
+            group.into_iter().map(do_one).collect::<Vec<T>>()
         }
-    })
+    });
+    done.into_iter().flatten().collect()
 }
+
+/// So many messages of one verb are one worker's, who has to learn what comes of it without a fault.
+const TOGETHER: usize = 6;
 
 /// Has so many workers take one after the other, and returns what came of them, in no order.
 pub(crate) fn shared_out<J, T: Send, W: FnMut(J) -> T>(

@@ -98,7 +98,7 @@ fn pairs(verbs: impl Fn(u8) -> Vec<Verb>) -> Vec<Vec<Verb>> {
 
 #[test]
 fn all_pairs() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     for verbs in pairs(|client| [short_verbs(client), WALKS.to_vec()].concat()) {
         for expire in [&[T0][..], &[T1], &[T0, T1]] {
             checked.check(&chain(expire), &verbs);
@@ -126,7 +126,7 @@ fn all_pairs() {
 
 #[test]
 fn all_triples_without_a_walk() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     let third = short_verbs(2);
     for (at, first) in short_verbs(0).into_iter().enumerate() {
         for (at, second) in short_verbs(1).into_iter().enumerate().skip(at) {
@@ -140,7 +140,7 @@ fn all_triples_without_a_walk() {
 
 #[test]
 fn all_triples_with_a_walk() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     for verbs in pairs(short_verbs) {
         for walk in WALKS {
             checked.check(&chain(&[T0]), &[&verbs[..], &[walk]].concat());
@@ -151,7 +151,7 @@ fn all_triples_with_a_walk() {
 
 #[test]
 fn all_triples_with_two_walks_or_three() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     for verb in [short_verbs(0), WALKS.to_vec()].concat() {
         for walks in pairs(|_| WALKS.to_vec()) {
             checked.check(&chain(&[T0]), &[&[verb], &walks[..]].concat());
@@ -163,7 +163,7 @@ fn all_triples_with_two_walks_or_three() {
 /// What fails has promised nothing, and stands in nobody's way.
 #[test]
 fn all_pairs_of_which_one_may_fail() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     for verbs in pairs(|client| [short_verbs(client), WALKS.to_vec()].concat()) {
         let protocol = Protocol::new(Algorithm::COMPLETE, &chain(&[T0]), &verbs);
         checked.check_protocol(Protocol { may_fail: true, ..protocol });
@@ -174,7 +174,7 @@ fn all_pairs_of_which_one_may_fail() {
 /// In one transaction, as its docstrings ask; its successors are members of the session by the table's trigger.
 #[test]
 fn the_reference_rotates_beside_revocations_of_the_library() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     for verb in [short_verbs(2), WALKS.to_vec()].concat() {
         let mut protocol = Protocol::new(Algorithm::COMPLETE, &chain(&[T0]), &[rotate(0, T1), rotate(1, T1), verb]);
         protocol.calls[0].algorithm = Algorithm::REFERENCE;
@@ -186,7 +186,7 @@ fn the_reference_rotates_beside_revocations_of_the_library() {
 /// As in the other walks, but with locks on more than one row.
 #[test]
 fn a_walk_in_larger_windows() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     let table = [session(S0, ALICE, HERE, &[T0]), session(S1, ALICE, HERE, &[T1])].concat();
     for verb in short_verbs(1) {
         for walk in WALKS {
@@ -200,7 +200,7 @@ fn a_walk_in_larger_windows() {
 /// The successor is rotated in its turn, while its predecessor is revoked.
 #[test]
 fn two_generations_beside_a_revocation() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     let two = [rotate(0, T1), rotate(1, fresh(0))];
     for revocation in [
         Verb::RevokeChain(T0),
@@ -222,7 +222,7 @@ fn two_generations_beside_a_revocation() {
 /// The predecessor comes again while its successor is used, by whoever holds that: one of the two is a thief.
 #[test]
 fn the_grace_period_beside_the_successors_first_use() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     let presents = |client, presented| redeem(client, presented, OnReuse::SessionAfterGrace);
     for third in [presents(2, T1), rotate(2, fresh(0)), presents(2, T0), Verb::RevokeSession(S0), log_in_alone(2)] {
         for expire in [&[][..], &[T0]] {
@@ -237,7 +237,7 @@ fn the_grace_period_beside_the_successors_first_use() {
 #[test]
 fn logins_that_make_room() {
     const OF_S1: Token = Token(5);
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     let table = [chain(&[]), session(S1, ALICE, THERE, &[OF_S1])].concat();
     for third in [short_verbs(2), vec![rotate(2, OF_S1)], WALKS.to_vec()].concat() {
         checked.check(&table, &[log_in_alone(0), rotate(1, T1), third]);
@@ -249,7 +249,7 @@ fn logins_that_make_room() {
 /// A session that comes from an earlier authentication, by way of another organisation.
 #[test]
 fn a_login_that_switches_beside_revocations() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     for told in [true, false] {
         let session = [log_in(0, told), switch(1, fresh(0))];
         for revocation in [
@@ -271,7 +271,7 @@ fn a_login_that_switches_beside_revocations() {
 #[test]
 fn batches_beside_everything() {
     const OF_S1: Token = Token(5);
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     let table = |expire: &[Token]| short_lived([chain(&[]), session(S1, ALICE, HERE, &[OF_S1])].concat(), expire);
     // One request is sent in two batches, or in a batch and alone.
     let same = |client| Verb::RotateMany { requests: [(T1, Token(30)), (OF_S1, fresh(client))], hosted: false };
@@ -311,7 +311,7 @@ fn batches_beside_everything() {
 /// What a later pass finds may be older than what an earlier one has locked.
 #[test]
 fn two_revocations_of_a_user_beside_logins() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     for revocation in [REVOKE_ALICE, Verb::RevokeMember(ALICE, HERE), Verb::RevokeEverybody] {
         for told in [true, false] {
             checked.check(&[], &[log_in(0, false), log_in(1, told), REVOKE_ALICE, revocation]);
@@ -324,7 +324,7 @@ fn two_revocations_of_a_user_beside_logins() {
 /// Two users, each with a gate, and two organisations.
 #[test]
 fn tenants() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::all();
     let table = [session(S0, ALICE, HERE, &[T0, T1]), session(S1, BOB, THERE, &[T2])].concat();
     let bob = Verb::RevokeUser { user: BOB, keep: None };
     for verbs in [

@@ -1,4 +1,8 @@
-//! The tables for engines that lack parts of PostgreSQL's DDL: what is left out, and that the verbs need no more.
+//! The tables for engines that lack parts of PostgreSQL's DDL: what is left out. That the verbs need no more, the suite shows,
+//! passed on them (`scripts/test --on other-tables`).
+
+left_out!(module, through pgbouncer, under serializable, on other_tables:
+    "it is about the tables for other engines, whatever the others begin with");
 
 use std::fs;
 use std::path::Path;
@@ -6,53 +10,7 @@ use std::path::Path;
 use diesel::PgConnection;
 use refresh_tokens::{Error, verify_schema};
 use refresh_tokens_support::Database;
-use refresh_tokens_support::database::{DISTRIBUTED, lines};
-
-use crate::once_more;
-
-/// What needs more than these tables.
-const NOT_ON: [&str; 27] = [
-    // They start poolers or servers of their own, or the suite, or are about how the tables are made.
-    "adoption::",
-    "distributed::",
-    "environment::",
-    "failover::",
-    "indexes::",
-    "killed",
-    "migrations::",
-    "no_advisory_locks::",
-    "pgbouncer::",
-    "serializable::",
-    // They call `verify_schema` for the whole of it.
-    "guest::invariant_10_a_role_that_owns_nothing_runs_every_verb",
-    "roles::",
-    // They rotate as other software does, whose successors only the trigger makes members of the session.
-    "end_session::invariant_3_a_rotation_in_flight_does_not_outlive_it",
-    "flaws::flaw_4_two_callers_in_autocommit_get_two_live_successors",
-    "guest::invariant_5_only_a_token_of_the_same_user_is_adopted",
-    "reference",
-    "sessions::a_session_is_one_entry_through_all_its_rotations",
-    // They archive.
-    "bad_input::arguments::the_other_verbs_take_any_id_and_instant_or_name_what_is_wrong",
-    "retention::any_number_of_workers_share_the_work",
-    "retention::archive::",
-    "retention::chains::invariant_5_a_session_ends_from_a_stale_token_whatever_is_gone_between",
-    "retention::janitor::it_makes_the_partitions_that_it_archives_into",
-    "retention::janitor::one_that_deletes_makes_no_partitions",
-    "retention::janitor::why_the_next_months_could_not_be_made_is_told",
-    "storm::a_storm_under_serializable_breaks_no_invariant",
-    "storm::a_storm_with_clean_up_breaks_no_invariant",
-    // They are about PostgreSQL's plans and pages.
-    "plans::",
-];
-
-#[test]
-fn the_tests_of_the_verbs_pass_on_it() {
-    // The model draws 1,000 sequences otherwise.
-    let passed = once_more::pass(&[(DISTRIBUTED, "1"), ("PROPTEST_CASES", "100")], &NOT_ON);
-    once_more::print(&format!("{passed} tests passed on the tables for other engines"));
-    assert!(passed >= 270, "only {passed} tests ran");
-}
+use refresh_tokens_support::database::lines;
 
 #[test]
 fn nothing_is_left_out_but_what_other_engines_lack() {

@@ -78,6 +78,7 @@ fn what_has_ended_is_not_ended_again() {
     assert!(matches!(tokens.end_session(Uuid::nil()), Err(Error::InvalidInput(_))));
 }
 
+left_out!(on other_tables: "only the trigger makes the successors of other software members of the session");
 /// The successor that was being born when the session was ended dies with it; the reference's, too.
 #[test]
 fn invariant_3_a_rotation_in_flight_does_not_outlive_it() {
@@ -95,6 +96,7 @@ fn invariant_3_a_rotation_in_flight_does_not_outlive_it() {
     }
 }
 
+left_out!(under serializable: "it revokes in a transaction of the host's, which is refused above READ COMMITTED");
 /// The other order: who comes to rotate while the session is being ended is refused.
 #[test]
 fn invariant_3_a_rotation_that_waits_for_it_is_refused() {

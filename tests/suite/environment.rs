@@ -2,6 +2,9 @@
 //! operator who ends a process. Each time a typed error within the bounds of the store, nothing lost, and the same store
 //! works again afterwards.
 
+left_out!(module, under serializable, on other_tables:
+    "it starts servers of its own, or waits for every transaction of a server");
+
 mod clock;
 mod connections;
 mod disk;

@@ -1,6 +1,8 @@
 //! A primary that dies, and its streaming standby, which takes over: what was acknowledged is there, if replication is
 //! synchronous, and is not, if it is not.
 
+left_out!(module, through pgbouncer, under serializable, on other_tables: "it starts servers of its own");
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,10 @@
 //! Indexes of a table that is in use.
 
+left_out!(module, through pgbouncer:
+    "it builds under a lock of the session: that is for a connection to PostgreSQL itself");
+left_out!(module, under serializable: "it waits for every transaction of a server");
+left_out!(module, on other_tables: "it is about how the tables are made");
+
 use std::collections::BTreeSet;
 
 use diesel::connection::SimpleConnection;

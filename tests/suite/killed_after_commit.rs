@@ -1,6 +1,8 @@
 //! Invariant 6 by every verb: the server is killed after it has committed and before it answers, which a synchronous
 //! standby that does not exist makes last. What was committed is there, and the same request says so.
 
+left_out!(module, through pgbouncer, under serializable, on other_tables: "it starts a server of its own");
+
 use std::cell::RefCell;
 
 use diesel::connection::SimpleConnection;

@@ -1,7 +1,5 @@
 //! Invariant 6: a rotation that is sent again, because its answer was lost, gets the answer that it had.
 
-use std::cell::RefCell;
-
 use diesel::prelude::*;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{Binding, Error, RefreshToken, RefreshTokenRepository, Refusal, Rotation, Successor};
@@ -48,19 +46,17 @@ fn invariant_6_two_equal_requests_at_once_make_one_successor() {
     let mut conn = database.connect();
     let token = create(&mut conn);
     let successor = successor();
-    let second = RefCell::new(None);
+    let second = race::Rival::on(&database);
     let first = conn
         .transaction(|conn| {
-            let pid = race::pid(conn);
             let first = RefreshTokenRepository::new(conn).rotate(&token.token_hash, &successor, Binding::ANY)?;
             let (hash, successor) = (token.token_hash.clone(), successor.clone());
-            second.replace(Some(race::start_blocked(&database, pid, move |conn| {
-                RefreshTokenRepository::new(conn).rotate(&hash, &successor, Binding::ANY)
-            })));
+            second
+                .waits_for(conn, move |conn| RefreshTokenRepository::new(conn).rotate(&hash, &successor, Binding::ANY));
             Ok::<_, Error>(first)
         })
         .unwrap();
-    let second = second.take().expect("it was started").join().unwrap();
+    let second = second.join();
     let Rotation::Rotated(made) = first else { panic!("{first:?}") };
     assert_eq!(second, Ok(Rotation::Repeated(made)));
 }

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
 
+// First, for its macro is in scope from there on.
+#[macro_use]
+mod modes;
+
 mod adoption;
 mod bad_input;
 mod batches;
@@ -29,7 +33,6 @@ mod lost_answers;
 mod migrations;
 mod model;
 mod no_advisory_locks;
-mod once_more;
 mod other_sessions;
 mod pgbouncer;
 mod plans;

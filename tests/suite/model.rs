@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use refresh_tokens_support::Effort;
 use refresh_tokens_support::doc::connection;
 use uuid::Uuid;
 
@@ -26,7 +27,8 @@ use draw::Cast;
 use step::{Actor, Frame, Name, Step, Turn, Way};
 use world::Told;
 
-/// Sequences in a run of each test, unless `PROPTEST_CASES` says otherwise.
+/// Sequences of each test in proof, and so many that every outcome is met; elsewhere fewer, unless `PROPTEST_CASES` says
+/// otherwise.
 const SEQUENCES: u32 = 1_000;
 const STEPS: usize = 50;
 
@@ -75,12 +77,15 @@ const SITUATIONS: &[(&str, &[&str])] = &[
 
 type Tally = BTreeMap<String, u32>;
 
+left_out!(under serializable: "it revokes in a transaction of the host's, which is refused above READ COMMITTED");
 #[test]
 fn the_library_alone_answers_as_the_model_does() {
     let met = run(Cast::LibraryAlone);
     assert_met(&met, &[BY_THE_LIBRARY, SITUATIONS].concat());
 }
 
+left_out!(under serializable: "it revokes in a transaction of the host's, which is refused above READ COMMITTED");
+left_out!(on other_tables: "only the trigger makes the successors of other software members of the session");
 #[test]
 fn the_library_beside_the_reference_answers_as_the_model_does() {
     let met = run(Cast::BesideTheReference);
@@ -97,7 +102,8 @@ fn assert_met(met: &Tally, outcomes: &[(&str, &[&str])]) {
 }
 
 fn sequences() -> u32 {
-    if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { SEQUENCES }
+    let usual = Effort::now().pick(25, 200, SEQUENCES);
+    if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { usual }
 }
 
 /// Runs the sequences and counts what was met.

@@ -1,6 +1,10 @@
 //! A server on which advisory locks do nothing, as distributed ones have it: functions of their names stand before
 //! PostgreSQL's in the search path.
 
+left_out!(module, through pgbouncer:
+    "it builds under a lock of the session: that is for a connection to PostgreSQL itself");
+left_out!(module, on other_tables: "it is about how the tables are made");
+
 use std::sync::{Arc, Barrier};
 
 use diesel::connection::SimpleConnection;
@@ -78,6 +82,7 @@ fn many_processes_migrate_at_once_from_an_earlier_version() {
     }
 }
 
+left_out!(under serializable: "it waits for every transaction of a server");
 /// They run into each other, and are told; whoever calls again until it is answered leaves all indexes behind.
 #[test]
 fn many_processes_build_the_indexes_at_once_all_the_same() {

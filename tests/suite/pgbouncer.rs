@@ -1,6 +1,7 @@
 //! PgBouncer in transaction mode (invariant 10): the danger, that it is noticed, and that the setting is the cure.
 
-use std::collections::BTreeSet;
+left_out!(module, through pgbouncer, under serializable, on other_tables: "it starts poolers of its own");
+
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -9,12 +10,10 @@ use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{
     Binding, Error, RefreshTokenRepository, RefreshTokenStore, SessionQuery, StoreConfig, Wait, verify_pooler,
 };
-use refresh_tokens_support::database::{Pooled, THROUGH_PGBOUNCER, connect};
+use refresh_tokens_support::database::{Pooled, connect};
 use refresh_tokens_support::doc::{new_token, successor};
 use refresh_tokens_support::{Database, race};
 use uuid::Uuid;
-
-use crate::once_more;
 
 fn told() -> StoreConfig {
     StoreConfig::default().transaction_pooler(true)
@@ -82,41 +81,6 @@ fn what_the_server_says_of_another_clients_statement_is_told_apart() {
     let pool = Pool::builder().connection_timeout(Duration::from_secs(2));
     let pool = pool.build_unchecked(ConnectionManager::<PgConnection>::new(database.url()));
     assert_eq!(RefreshTokenStore::from_pool(pool).now(), Err(Error::TransactionPooler));
-}
-
-/// What these look at is not the library, but what transaction pooling takes from a test.
-const NOT_THROUGH: [&str; 14] = [
-    // They start poolers, servers or limits of their own, or the suite.
-    "pgbouncer::",
-    "distributed::",
-    "serializable::",
-    "failover::",
-    "environment::clock::",
-    "environment::connections::",
-    "environment::disk::",
-    "environment::read_only::",
-    "killed_after_commit::",
-    "retention::killed::",
-    "storm::killed::",
-    // They build indexes under a lock of the session: that is for a connection to PostgreSQL itself.
-    "indexes::",
-    "no_advisory_locks::",
-    // It sets bounds that are the server's there.
-    "store::no_setting_panics",
-];
-
-/// The others pass once more, and those that reached a database did it through PgBouncer.
-#[test]
-fn the_tests_of_the_verbs_pass_through_it() {
-    let list = std::env::temp_dir().join(format!("refresh_tokens_{}", Uuid::new_v4()));
-    // The model draws 1,000 sequences otherwise. Here they show no more than that the way does not matter.
-    let environment = [(THROUGH_PGBOUNCER, list.to_str().unwrap()), ("PROPTEST_CASES", "100")];
-    once_more::pass(&environment, &NOT_THROUGH);
-    let through = std::fs::read_to_string(&list).unwrap();
-    std::fs::remove_file(&list).unwrap();
-    let through: BTreeSet<&str> = through.lines().collect();
-    once_more::print(&format!("{} tests passed through PgBouncer", through.len()));
-    assert!(through.len() >= 300, "only {} tests ran", through.len());
 }
 
 /// Opens so many server processes, all of which are idle afterwards.

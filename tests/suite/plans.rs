@@ -1,5 +1,7 @@
 //! No verb scans the table: by the plans of its statements, and by the server's own count of scans.
 
+left_out!(module, on other_tables: "it is about PostgreSQL's plans and pages");
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -193,6 +195,7 @@ fn no_statement_of_any_verb_is_planned_as_a_scan_of_the_table() {
     }
 }
 
+left_out!(under serializable: "it revokes in a transaction of the host's, which is refused above READ COMMITTED");
 #[test]
 fn no_verb_scans_the_table_when_it_runs() {
     #[derive(QueryableByName)]

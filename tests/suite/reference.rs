@@ -1,6 +1,9 @@
 //! The system that this library takes over from, beside it: its statements run on our table as they are, and each
 //! side goes on where the other left off. A team can move service by service.
 
+left_out!(module, on other_tables:
+    "it rotates as other software does, whose successors only the trigger makes members of the session");
+
 mod twins;
 
 use diesel::prelude::*;

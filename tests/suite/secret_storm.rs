@@ -19,12 +19,13 @@ use refresh_tokens::{
     SessionService,
 };
 use refresh_tokens_support::database::{RETRIES, is_serializable};
-use refresh_tokens_support::{Database, race};
+use refresh_tokens_support::{Database, Effort, race};
 use uuid::Uuid;
 
 const THREADS: usize = 12;
 const USERS: u128 = 4;
 const LIMIT: u32 = 3;
+/// In proof.
 const OPERATIONS: usize = 300;
 
 /// Logical time: each call takes one stamp before and one after.
@@ -122,7 +123,8 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 #[test]
 fn a_storm_of_secrets_breaks_no_invariant() {
     let seed = setting("REFRESH_TOKENS_STORM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
-    let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
+    let operations =
+        setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or_else(|| Effort::now().pick(40, 100, OPERATIONS));
     let database = Database::migrated();
     // Where there is READ COMMITTED there must be no conflict.
     let retries = if is_serializable() { RETRIES } else { 0 };

@@ -167,6 +167,7 @@ fn invariant_3_a_walk_begins_with_the_first_row_there_can_be_and_ends_with_the_l
 
 type Verb = fn(&mut RefreshTokenRepository<'_>, &RefreshToken) -> refresh_tokens::Result<()>;
 
+left_out!(under serializable: "it revokes in a transaction of the host's, which is refused above READ COMMITTED");
 #[test]
 fn a_reason_is_the_callers_or_the_verbs() {
     let mut conn = connection();
@@ -209,6 +210,7 @@ fn list(conn: &mut PgConnection, query: &SessionQuery) -> Vec<Session> {
     RefreshTokenRepository::new(conn).list_sessions(query).unwrap().sessions
 }
 
+left_out!(on other_tables: "only the trigger makes the successors of other software members of the session");
 #[test]
 fn a_session_is_one_entry_through_all_its_rotations() {
     let mut conn = connection();

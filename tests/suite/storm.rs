@@ -26,7 +26,7 @@ use proptest::prelude::RngExt;
 use refresh_tokens::schema::refresh_tokens::dsl;
 use refresh_tokens::{GroupConfig, GroupRotator, RefreshToken, StoreConfig};
 use refresh_tokens_support::database::RETRIES;
-use refresh_tokens_support::{Database, race};
+use refresh_tokens_support::{Database, Effort, race};
 use uuid::Uuid;
 
 use crate::common::open_patiently;
@@ -44,7 +44,8 @@ const CONNECTIONS: u32 = 8;
 /// What a busy machine may hold a call up by, before that is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Calls of each thread, unless `REFRESH_TOKENS_STORM_OPERATIONS` says otherwise.
+/// Calls of each thread in proof, and so many that every outcome is met; elsewhere fewer, unless
+/// `REFRESH_TOKENS_STORM_OPERATIONS` says otherwise.
 const OPERATIONS: usize = 500;
 
 /// What a storm is made worse by.
@@ -125,11 +126,14 @@ const ALWAYS: &[(&str, &str, usize)] = &[
     ("calls", "overlapping", 1_000),
 ];
 
+left_out!(under serializable: "it has no retries; `a_storm_under_serializable_breaks_no_invariant` has");
 #[test]
 fn a_storm_breaks_no_invariant_and_the_receipts_add_up() {
     storm(&Profile { cleans_up: false, under: Under::Nothing, meets: &[] });
 }
 
+left_out!(under serializable: "it has no retries; `a_storm_under_serializable_breaks_no_invariant` has");
+left_out!(on other_tables: "it archives");
 #[test]
 fn a_storm_with_clean_up_breaks_no_invariant() {
     let meets = &[
@@ -147,12 +151,15 @@ fn a_storm_with_clean_up_breaks_no_invariant() {
     storm(&Profile { cleans_up: true, under: Under::Nothing, meets });
 }
 
+left_out!(under serializable: "it has no retries; `a_storm_under_serializable_breaks_no_invariant` has");
+left_out!(on other_tables: "only the trigger makes the successors of other software members of the session");
 #[test]
 fn a_storm_beside_the_reference_breaks_no_invariant() {
     let meets = &[("reference's rotate", "token", 100), ("reference's rotate", "NotSaid", 50)];
     storm(&Profile { cleans_up: false, under: Under::TheReference, meets });
 }
 
+left_out!(on other_tables: "it archives");
 /// As on servers that know no other isolation, or hosts that want no other.
 #[test]
 fn a_storm_under_serializable_breaks_no_invariant() {
@@ -170,7 +177,8 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 
 fn storm(profile: &Profile) {
     let seed = seed();
-    let operations = setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or(OPERATIONS);
+    let operations =
+        setting("REFRESH_TOKENS_STORM_OPERATIONS").unwrap_or_else(|| Effort::now().pick(40, 150, OPERATIONS));
     let mut history = run(profile, seed, operations);
     if profile.under == Under::Serializable {
         let refused = history.set_aside_what_is_refused();

@@ -10,7 +10,7 @@ use crate::verb::{OnReuse, Verb};
 /// A link in the middle is gone first, or the session ends as a whole.
 #[test]
 fn clean_up_beside_revocations_of_a_longer_chain() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     for expire in [&[T1][..], &[T0, T1], &[T0, T1, T2]] {
         let table = short_lived(session(S0, ALICE, HERE, &[T0, T1, T2]), expire);
         for revocation in [
@@ -32,7 +32,7 @@ fn clean_up_beside_revocations_of_a_longer_chain() {
 /// Of what is spent, all may go at any moment, and what somebody has locked is left for the next.
 #[test]
 fn clean_up_of_spent_tokens_beside_revocations_of_a_longer_chain() {
-    let mut checked = Checked::default();
+    let mut checked = Checked::many();
     let over = session(S1, ALICE, HERE, &[Token(3)]).into_iter().map(|row| Row { revoked: true, ..row });
     let table: Vec<Row> = session(S0, ALICE, HERE, &[T0, T1, T2]).into_iter().chain(over).collect();
     for revocation in [

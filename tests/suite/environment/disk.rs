@@ -1,6 +1,8 @@
 //! A disk that is full. `tests/support/src/faults.c` lets no file grow, which needs no rights and no file system of one's
 //! own.
 
+left_out!(module, through pgbouncer: "it starts servers of its own");
+
 use diesel::connection::SimpleConnection;
 use refresh_tokens::{Error, RefreshTokenStore, TokenHash};
 use refresh_tokens_support::Database;

@@ -1,5 +1,7 @@
 //! A server that takes no writes: by a setting, and as a standby that is promoted then.
 
+left_out!(module, through pgbouncer: "it starts servers of its own");
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 

@@ -2,6 +2,8 @@
 
 mod partitions;
 
+left_out!(module, on other_tables: "it archives");
+
 use chrono::{Months, TimeDelta};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;

@@ -135,6 +135,7 @@ fn invariant_9_a_run_that_fails_is_counted_and_the_next_one_comes() {
     assert_eq!(janitor.stop().last_error, None);
 }
 
+left_out!(on other_tables: "it archives");
 #[test]
 fn it_makes_the_partitions_that_it_archives_into() {
     let database = Database::migrated();
@@ -148,6 +149,7 @@ fn it_makes_the_partitions_that_it_archives_into() {
     assert_eq!(store.archive_partitions().unwrap().len(), 4);
 }
 
+left_out!(on other_tables: "it archives");
 /// Next month's partition cannot be made, and this month's is there: the run is well, and the error is not kept back.
 #[test]
 fn why_the_next_months_could_not_be_made_is_told() {
@@ -201,6 +203,7 @@ fn what_a_run_had_done_before_it_failed_is_counted() {
     assert_eq!(count(&mut conn), 5);
 }
 
+left_out!(on other_tables: "it archives");
 #[test]
 fn one_that_deletes_makes_no_partitions() {
     let database = Database::migrated();
@@ -231,6 +234,8 @@ fn the_cutoffs_that_it_deleted_are_counted() {
     assert_eq!(janitor.stop().cutoffs, 6);
 }
 
+left_out!(under serializable:
+    "its schedule is one of READ COMMITTED: who waits there is rolled back here, and comes later");
 #[test]
 fn the_janitors_of_a_fleet_share_the_work() {
     let database = Database::migrated();

@@ -3,19 +3,21 @@
 //!
 //! `REFRESH_TOKENS_KILLS` sets how often.
 
+left_out!(module, through pgbouncer, under serializable, on other_tables: "it starts a server of its own");
+
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::RngExt;
 use refresh_tokens::StoreConfig;
 use refresh_tokens_support::server::Durability;
-use refresh_tokens_support::{Database, Server};
+use refresh_tokens_support::{Database, Effort, Server};
 
 use super::draw::{self, Drawn};
 use super::history::{Answer, Call};
 use super::{Profile, Shared, THREADS, Under, attempt, blow, history, judge, seed, setting};
 
-/// Kills, unless `REFRESH_TOKENS_KILLS` says otherwise.
+/// Kills in proof; elsewhere fewer, unless `REFRESH_TOKENS_KILLS` says otherwise.
 const KILLS: usize = 100;
 
 /// How long the server may take to come back on a busy machine, and a call until it is answered.
@@ -25,7 +27,8 @@ const PROFILE: Profile = Profile { cleans_up: false, under: Under::Kills, meets:
 
 #[test]
 fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
-    let (seed, kills) = (seed(), setting("REFRESH_TOKENS_KILLS").unwrap_or(KILLS));
+    let (seed, kills) = (seed(), setting("REFRESH_TOKENS_KILLS"));
+    let kills = kills.unwrap_or_else(|| Effort::now().pick(4, 20, KILLS));
     let mut server = Server::temporary(Durability::Process).unwrap_or_else(|error| panic!("\n\n{error}\n"));
     let database = Database::migrated_on(&server.url());
     // A pool that cannot connect tries again after half of this.
@@ -42,7 +45,8 @@ fn a_storm_over_a_server_that_is_killed_loses_nothing_and_does_nothing_twice() {
     let lost = history.calls.iter().filter(|call| call.is_unknown()).count();
     assert!(lost >= kills, "{lost} answers were lost by {kills} kills: they do not come at work\n{tally}");
     for (verb, outcome) in [("create", "token"), ("rotate", "token"), ("rotate in group", "token")] {
-        assert!(4 * tally.times(verb, outcome) >= kills, "{verb}: {outcome} is too rare\n{tally}");
+        let is_met = 4 * tally.times(verb, outcome) >= kills || kills < KILLS;
+        assert!(is_met, "{verb}: {outcome} is too rare\n{tally}");
     }
 }
 

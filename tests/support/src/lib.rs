@@ -13,7 +13,9 @@ pub mod account;
 pub mod binaries;
 pub mod database;
 pub mod doc;
+pub mod effort;
 pub mod faults;
+pub mod modes;
 pub mod pgbouncer;
 pub mod race;
 pub mod reference;
@@ -22,6 +24,7 @@ pub mod server;
 pub mod wire;
 
 pub use database::{Database, shared_url};
+pub use effort::{Effort, Sample};
 pub use pgbouncer::PgBouncer;
 pub use server::{Server, ServerError};
 pub use wire::{Direction, Fault, Wire};

@@ -1,5 +1,6 @@
 //! Schedules that a test controls: one connection waits for another, and the server says so.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -128,6 +129,48 @@ pub fn start_blocked<T: Outcome + Send + 'static>(
         }
         assert!(!thread.is_finished(), "it ended instead of waiting for the lock");
         assert!(started.elapsed() < LIMIT, "it did not come to wait for the lock");
+    }
+}
+
+/// Who comes in the midst of somebody else's transaction to wait for it, and has answered once that is over.
+#[derive(Debug)]
+pub struct Rival<'a, T> {
+    database: &'a Database,
+    waiting: RefCell<Option<Waiting<T>>>,
+}
+
+impl<'a, T: Outcome + Send + 'static> Rival<'a, T> {
+    /// Who is yet to come.
+    pub const fn on(database: &'a Database) -> Self {
+        Self { database, waiting: RefCell::new(None) }
+    }
+
+    /// Starts its work, as [`start_blocked`] by the transaction that this connection has open.
+    ///
+    /// # Panics
+    ///
+    /// As [`start_blocked`].
+    pub fn waits_for(&self, conn: &mut PgConnection, work: impl FnMut(&mut PgConnection) -> T + Send + 'static) {
+        self.waits_for_process(pid(conn), work);
+    }
+
+    /// The same, where the connection is borrowed: for the transaction of this server process.
+    ///
+    /// # Panics
+    ///
+    /// As [`start_blocked`].
+    pub fn waits_for_process(&self, blocker: i32, work: impl FnMut(&mut PgConnection) -> T + Send + 'static) {
+        self.waiting.replace(Some(start_blocked(self.database, blocker, work)));
+    }
+
+    /// What its work returned.
+    ///
+    /// # Panics
+    ///
+    /// If it never came, or panicked.
+    pub fn join(self) -> T {
+        let waiting = self.waiting.into_inner().expect("it was started");
+        waiting.join().expect("no panic")
     }
 }
 
