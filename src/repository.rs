@@ -26,6 +26,11 @@ use crate::values::{Binding, NewRefreshToken, RefreshToken, RevokedReason, Token
 /// Every verb that writes runs in a transaction: its own, or a savepoint of the one that you have open. Then
 /// your COMMIT decides, and a verb that failed leaves your transaction usable.
 ///
+/// Two words of these docs: a user's **gate** is one of 256 rows, which a login, a switch of organisation or a revocation
+/// holds until its COMMIT, so that they come one after the other; users who share one wait for each other. A **cutoff**
+/// is a row that says when a user, an organisation, a member or everybody was last revoked: logins that were
+/// authenticated before it are rejected.
+///
 /// How long a verb waits is the connection's to say: `SET lock_timeout` and `statement_timeout` on it, or use
 /// [`RefreshTokenStore`](crate::RefreshTokenStore), which does. Besides the errors that each verb lists, all can
 /// end in [`Error::Busy`](crate::Error::Busy), [`Error::Conflict`](crate::Error::Conflict), [`Error::ConnectionLost`](crate::Error::ConnectionLost), [`Error::SchemaMissing`](crate::Error::SchemaMissing),
@@ -119,8 +124,8 @@ impl<'conn> RefreshTokenRepository<'conn> {
     /// # Locking
     ///
     /// None, if it is neither told when the user was authenticated nor given a limit; else the user's gate, until the end
-    /// of the transaction: yours, if you have one open. A limit that ends a session then locks its live token. A revocation or login that holds it is waited for, of this user or of the 1 in 256 who
-    /// have the same one. A concurrent insert of the same id or hash is waited for, too. In a transaction of yours, call
+    /// of the transaction: yours, if you have one open. A limit that ends a session then locks its live token. A
+    /// revocation or login that holds it is waited for, of this user or of the 1 in 256 who have the same one. A concurrent insert of the same id or hash is waited for, too. In a transaction of yours, call
     /// it before you rotate or revoke a single token.
     ///
     /// # Example

@@ -47,13 +47,13 @@ struct Window {
 }
 
 /// The session, generation and id with which a window begins.
-type Place = (Uuid, i32, Uuid);
+type Position = (Uuid, i32, Uuid);
 
 /// Before every row.
-const START: Place = (Uuid::nil(), i32::MIN, Uuid::nil());
+const START: Position = (Uuid::nil(), i32::MIN, Uuid::nil());
 
 /// The first place after a row, in the order of PostgreSQL; none after the last that there can be.
-fn after((session_id, generation, id): Place) -> Option<Place> {
+fn after((session_id, generation, id): Position) -> Option<Position> {
     let next = |id: Uuid| id.as_u128().checked_add(1).map(Uuid::from_u128);
     next(id)
         .map(|id| (session_id, generation, id))

@@ -284,6 +284,8 @@ impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone, or the test may be failing already: either way there is nothing to add.
         if let Ok(mut conn) = PgConnection::establish(&self.server_url) {
+            // A test may fail while there is a standby to be waited for that never answers.
+            let _ = sql_query("SET synchronous_commit = local").execute(&mut conn);
             let _ = sql_query(&self.drop).execute(&mut conn);
         }
     }
