@@ -216,7 +216,7 @@ impl World {
         let counts = self.nodes.each_ref().map(SessionService::counts);
         for (outcome, _) in counts[0].iter() {
             let counted: u64 = counts.iter().map(|counts| counts.of(outcome)).sum();
-            assert_eq!(counted, self.due.get(outcome).copied().unwrap_or(0), "{outcome}");
+            assert_eq!(counted, self.due.get(outcome.as_str()).copied().unwrap_or(0), "{outcome}");
         }
     }
 }

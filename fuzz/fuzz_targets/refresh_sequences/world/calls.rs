@@ -44,7 +44,7 @@ impl World {
                     Presented::Token { session, .. } => self.end_one(session),
                     Presented::Foreign { .. } => 0,
                 };
-                is_receipt(node.end_session(presented.text()), ended);
+                is_report_of(node.log_out(presented.text()), ended);
             }
             Call::EndSessionOf { user, session } => {
                 let user = user_of(*user);
@@ -52,7 +52,7 @@ impl World {
                 let theirs = session.filter(|session| self.sessions[*session].user == user);
                 let session_id = session.map_or_else(Uuid::new_v4, |session| self.sessions[session].id);
                 let ended = theirs.map_or(0, |session| self.end_one(session));
-                is_receipt(node.end_session_of(self.users[user].id, session_id), ended);
+                is_report_of(node.end_session_of(self.users[user].id, session_id), ended);
             }
             Call::EndOtherSessions { user, session } => self.end_other_sessions(&node, user_of(*user), *session),
             Call::EndAllSessions { user } => {
@@ -238,7 +238,7 @@ fn ends(report: RevocationReport, sessions: usize) {
     assert_eq!((report.sessions, report.live), (sessions, sessions), "{report}");
 }
 
-fn is_receipt(report: Result<RevocationReport, Error>, ended: usize) {
+fn is_report_of(report: Result<RevocationReport, Error>, ended: usize) {
     let report = report.expect("no error is due");
     ends(report, ended);
     assert_eq!(report.tokens, ended, "it ends a session by its live token alone");
