@@ -15,8 +15,7 @@ use diesel::PgConnection;
 
 use crate::db::{Call, now};
 use crate::error::Result;
-use crate::protocol::issue::issue;
-use crate::protocol::lookup;
+use crate::protocol::{issue::issue, lookup};
 use crate::telemetry::{Ids, observed};
 use crate::values::{Binding, NewRefreshToken, RefreshToken, RevokedReason, TokenHash};
 

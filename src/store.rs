@@ -11,8 +11,7 @@ use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection};
 
-use crate::db::retry::CONFLICT_RETRIES;
-use crate::db::{Call, retry};
+use crate::db::{Call, retry, retry::CONFLICT_RETRIES};
 use crate::error::{Error, Result};
 use crate::operations::{check_bounds, verify_pooler};
 use crate::protocol::redeem::respond;

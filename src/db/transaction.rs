@@ -5,8 +5,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::Bool;
 
-use crate::db::retry;
-use crate::db::retry::STEP_RETRIES;
+use crate::db::retry::{self, STEP_RETRIES};
 use crate::error::{Error, Result};
 use crate::values::Durability;
 
