@@ -1,4 +1,6 @@
 //! The group rotator, over the store: callers on any number of threads, few connections, and batches between them.
+//!
+//! It knows neither janitor nor service. What is locked and decided is `protocol`'s; here is who waits, and for how long.
 
 mod config;
 mod queue;

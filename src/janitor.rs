@@ -1,4 +1,6 @@
-//! A worker thread that cleans up from time to time.
+//! A worker thread that cleans up from time to time, over the store.
+//!
+//! It knows neither group nor service. What is due, and how it is taken, is `retention`'s.
 
 mod config;
 

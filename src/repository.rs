@@ -1,4 +1,6 @@
-//! The public verbs over one connection, by what they are for: here, those that issue and look up.
+//! The public methods over one connection, by what they are for: here, those that issue and look up.
+//!
+//! Bodies are short: a decision or a statement belongs to `protocol` or `retention`, and a pool to `store`.
 
 mod exchange;
 mod listing;

@@ -1,4 +1,6 @@
 //! The pooled store for worker threads: a connection for each call, and a bound for each wait.
+//!
+//! It decides nothing about tokens: its methods are the repository's, run again after a conflict.
 
 mod config;
 mod methods;
