@@ -1,6 +1,6 @@
 //! The service that speaks in secrets: what an application calls, over the pooled store.
 //!
-//! Secrets and peppers come no further down than here: below are hashes alone. It does not know the janitor.
+//! Secrets and peppers go no further: the store, and what is under it, get hashes alone. It does not know the janitor.
 
 mod counts;
 mod exchange;
