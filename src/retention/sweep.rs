@@ -68,7 +68,7 @@ impl<F: FnMut(&CleanupReport) -> ControlFlow<()>> Watch for Callback<F> {
 }
 
 #[derive(QueryableByName)]
-struct Batch {
+struct Span {
     #[diesel(sql_type = BigInt)]
     expired: i64,
     #[diesel(sql_type = BigInt)]
@@ -86,7 +86,7 @@ struct Batch {
     is_last: bool,
 }
 
-impl Batch {
+impl Span {
     fn taken(&self) -> i64 {
         self.expired + self.rotated + self.revoked
     }
@@ -117,14 +117,14 @@ pub(crate) fn sweep(
     let mut place = budget.after.unwrap_or(CleanupCursor::START);
     let end = loop {
         let Some(limit) = rows_left(budget, &report) else { break CleanupEnd::RowBudget };
-        let (batch, scope) = take_batch(conn, policy, mode, place, i64::from(budget.batch), limit)?;
-        report.expired += whole::<u64>(batch.expired);
-        report.rotated += whole::<u64>(batch.rotated);
-        report.revoked += whole::<u64>(batch.revoked);
+        let (span, scope) = take_batch(conn, policy, mode, place, i64::from(budget.batch), limit)?;
+        report.expired += whole::<u64>(span.expired);
+        report.rotated += whole::<u64>(span.rotated);
+        report.revoked += whole::<u64>(span.revoked);
         report.batches += 1;
         report.durability = scope.into();
         let is_interrupted = watch.progress(&report).is_break();
-        match batch.next(mode, limit) {
+        match span.next(mode, limit) {
             Some(next) => place = next,
             None => break CleanupEnd::Complete,
         }
@@ -161,7 +161,7 @@ fn take_batch(
     place: CleanupCursor,
     span: i64,
     limit: i64,
-) -> Result<(Batch, Scope)> {
+) -> Result<(Span, Scope)> {
     let text = match (mode, policy.disposal()) {
         (Mode::Preview, _) => PREVIEW,
         (Mode::Take, Disposal::Delete) => DELETE,
