@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use diesel::connection::InstrumentationEvent;
+use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use refresh_tokens::{
     Binding, RefreshToken, RefreshTokenRepository, RefreshTokenStore, Rotation, StoreConfig, Successor, TokenHash,
@@ -101,4 +101,13 @@ pub(crate) fn statements(conn: &mut PgConnection, work: impl FnOnce(&mut PgConne
     work(conn);
     conn.set_instrumentation(|_: InstrumentationEvent<'_>| {});
     count.load(Ordering::SeqCst)
+}
+
+/// A migrated database whose `search_path` has another schema before that of the tables; the test drops that one.
+pub(crate) fn behind_another_schema() -> (Database, String) {
+    let home = Database::migrated();
+    let elsewhere = format!("{}_elsewhere", home.schema());
+    home.connect_directly().batch_execute(&format!("CREATE SCHEMA {elsewhere}")).unwrap();
+    let path = format!("{elsewhere}, {}", home.schema());
+    (home.with(&[("search_path", &path)]), elsewhere)
 }

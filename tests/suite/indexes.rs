@@ -14,7 +14,7 @@ use refresh_tokens_support::database::lines;
 use refresh_tokens_support::doc::new_token;
 use refresh_tokens_support::{Database, race};
 
-use crate::common::{By, chain, create, is_valid, rotate};
+use crate::common::{By, behind_another_schema, chain, create, is_valid, rotate};
 
 const INDEXES: [&str; 3] =
     ["refresh_tokens_expires_at_idx", "refresh_tokens_session_id_idx", "refresh_tokens_user_id_idx"];
@@ -56,11 +56,7 @@ fn the_lock_is_given_back_also_where_the_build_fails() {
 /// The table is not in the first schema of the path, where something else has the index's name.
 #[test]
 fn what_a_build_left_behind_is_removed_where_the_table_is() {
-    let home = Database::migrated();
-    let elsewhere = format!("{}_elsewhere", home.schema());
-    home.connect_directly().batch_execute(&format!("CREATE SCHEMA {elsewhere}")).unwrap();
-    let path = format!("{elsewhere}, {}", home.schema());
-    let home = home.with(&[("search_path", &path)]);
+    let (home, elsewhere) = behind_another_schema();
     let mut conn = home.connect();
     chain(&mut conn, 2);
     conn.batch_execute("DROP INDEX refresh_tokens_user_id_idx").unwrap();

@@ -6,6 +6,7 @@ use refresh_tokens::{CleanupBudget, Error, RefreshTokenRepository};
 use refresh_tokens_support::Database;
 use refresh_tokens_support::doc::new_token;
 
+use crate::common::behind_another_schema;
 use crate::roles;
 
 use super::policy;
@@ -42,11 +43,7 @@ left_out!(on other_tables: "it calls `verify_schema` for the whole of it");
 /// In a schema that is not the first of the `search_path`, all is found; partitions are made beside the archive.
 #[test]
 fn invariant_10_the_archive_is_where_the_table_is() {
-    let home = Database::migrated();
-    let elsewhere = format!("{}_elsewhere", home.schema());
-    home.connect_directly().batch_execute(&format!("CREATE SCHEMA {elsewhere}")).unwrap();
-    let path = format!("{elsewhere}, {}", home.schema());
-    let home = home.with(&[("search_path", &path)]);
+    let (home, elsewhere) = behind_another_schema();
     let mut conn = home.connect();
     expired_rows(&mut conn, 5);
     let mut tokens = RefreshTokenRepository::new(&mut conn);
