@@ -15,8 +15,7 @@ use crate::protocol::redeem::answer_reuse;
 use crate::protocol::rotate::{rotate, rotate_without_waiting};
 use crate::protocol::rotate_many::rotate_together;
 use crate::store::{Connection, RefreshTokenStore};
-use crate::telemetry;
-use crate::telemetry::{Ids, observed};
+use crate::telemetry::{self, Ids, observed};
 use crate::values::{Binding, Durability, OnReuse, Redemption, Rotation, RotationRequest, Successor, TokenHash};
 
 use queue::{Entry, Lead, Place, Queue, Ticket, Turn};

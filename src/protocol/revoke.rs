@@ -17,8 +17,7 @@ use uuid::Uuid;
 
 use crate::db::{ChainPass, EndSession, Prepared, SessionPass, read_committed, read_committed_step, spliced, whole};
 use crate::error::{Error, Result, Wait};
-use crate::protocol::gate;
-use crate::protocol::gate::Cutoff;
+use crate::protocol::gate::{self, Cutoff};
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
 use crate::values::{RevocationReport, RevokedReason, TokenHash};

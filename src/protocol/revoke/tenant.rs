@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use crate::db::{Scope, read_committed_step, spliced, whole};
 use crate::error::{Error, Result, Wait};
-use crate::protocol::gate;
-use crate::protocol::gate::Cutoff;
+use crate::protocol::gate::{self, Cutoff};
 use crate::protocol::revoke::MAX_PASSES;
 use crate::schema::refresh_tokens;
 use crate::telemetry::locking;
